@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/base/text.h"
+
+#include <charconv>
+
+namespace vz {
+
+namespace {
+constexpr std::string_view kBlanks = " \t\r\n\v\f";
+}
+
+std::string_view trim(std::string_view text) {
+  auto first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+}
+
+std::vector<std::string> split(std::string_view text, char sep) {
+  std::vector<std::string> out;
+  if (text.empty()) return out;
+  for (;;) {
+    auto at = text.find(sep);
+    out.emplace_back(text.substr(0, at));
+    if (at == std::string_view::npos) return out;
+    text.remove_prefix(at + 1);
+  }
+}
+
+std::vector<std::string> split_blank(std::string_view text) {
+  std::vector<std::string> out;
+  for (;;) {
+    auto first = text.find_first_not_of(kBlanks);
+    if (first == std::string_view::npos) return out;
+    text.remove_prefix(first);
+    auto end = text.find_first_of(kBlanks);
+    out.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    text.remove_prefix(end);
+  }
+}
+
+std::string join(const std::vector<std::string>& parts, std::string_view sep) {
+  std::string out;
+  for (const auto& part : parts) {
+    if (&part != parts.data()) out += sep;
+    out += part;
+  }
+  return out;
+}
+
+Result<std::uint64_t> parse_u64(std::string_view text) {
+  std::uint64_t value = 0;
+  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec == std::errc::result_out_of_range) return fail(Code::bad_value, "number out of range: " + std::string(text));
+  if (ec != std::errc() || end != text.data() + text.size() || text.empty())
+    return fail(Code::bad_value, "not a number: '" + std::string(text) + "'");
+  return value;
+}
+
+}  // namespace vz

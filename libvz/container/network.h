@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Addresses and interfaces of a container.
+//
+// Routed (--ipadd): one veth pair, `venet0` inside, `vz<ID>` on the host, both ends NOARP with the same MAC: no ARP, no
+// ND, no bridge. Inside: the addresses and a default route on the device; host: a /32 or /128 route each, and a
+// proxy neighbour entry on the uplinks whose subnet has the address. A BPF filter on the host end drops foreign
+// sources. Bridged (--netif_add): veth into a bridge.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <vz/config.h>
+#include <vz/ctid.h>
+#include <vz/error.h>
+#include <vz/reporter.h>
+#include "libvz/base/fd.h"
+#include "libvz/kernel/netlink.h"
+
+namespace vz {
+
+struct Netif {  // one record of NETIF
+  std::string ifname, bridge, mac, host_ifname, host_mac;
+  bool mac_filter = true;
+  bool operator==(const Netif&) const = default;
+};
+Result<std::vector<Netif>> parse_netif(const std::string& text);  // the file's form
+std::string format_netif(const std::vector<Netif>& list);
+// The option's form "if[,mac,host_if,host_mac,bridge]"; missing parts are filled: MACs random in 00:18:51 (kept in
+// the file), host_if veth<ID>.<N>.
+Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vector<Netif>& existing);
+
+Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
+
+struct NetworkResult {
+  std::string veth;  // "" when no address
+  std::vector<std::string> bridged;
+};
+// Everything inside `netns` of a container that is being started (lo up, venet0, bridged interfaces, sysctls:
+// net.mptcp.enabled=0). All of it dies with the namespace; only proxy entries need undo.
+Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter);
+// Online change on a running container.
+Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
+                const IpAddress& a);
+Result<> del_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& rest,
+                const IpAddress& a);
+Result<> add_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
+Result<> del_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
+// Host-side leftovers of a dead container: proxy neighbours, a stale veth.
+Result<> cleanup_network(Ctid id, const std::vector<std::string>& addresses);
+
+}  // namespace vz

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+// A loop device on `image_fd`, with direct I/O where the file system can, LO_FLAGS_AUTOCLEAR: it detaches itself with
+// its last user.
+struct LoopDevice {
+  UniqueFd fd;
+  std::string path;  // /dev/loopN
+};
+Result<LoopDevice> attach_loop(int image_fd, bool read_only);
+Result<> loop_set_capacity(const std::string& path);  // after the backing file grew
+// The loop device whose backing file is this inode; "" when none.
+Result<std::string> find_loop(const std::string& image_path);
+
+}  // namespace vz
