@@ -22,6 +22,9 @@ class VZ_API Reporter {
   // Called before each step that changes the system, with a stable name ("start.clone").
   // Tests hook here to kill the process at every step.
   virtual void step(std::string_view name);
+  // True once the user asked to stop (SIGINT, SIGTERM). Long actions look at it between steps and at EINTR, undo
+  // what they did and fail.
+  virtual bool cancelled() const { return false; }
 
   void info(std::string_view text) { say(Level::info, text); }
   void warn(std::string_view text) { say(Level::warning, text); }
