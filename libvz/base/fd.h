@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -24,6 +25,7 @@ class UniqueFd {
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
   explicit operator bool() const { return valid(); }
+  UniqueFd dup() const { return UniqueFd(valid() ? ::fcntl(fd_, F_DUPFD_CLOEXEC, 3) : -1); }
   int release() { return std::exchange(fd_, -1); }
   void reset(int fd = -1) {
     int old = std::exchange(fd_, fd);

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/boot_wait.h"
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+// The name that the kernel gives init's executable; only a hint, the container can set it.
+bool init_is_systemd(const State& state) {
+  auto comm = read_file(fmt::format("/proc/{}/comm", state.init.pid));
+  return comm && trim(*comm) == "systemd";
+}
+
+}  // namespace
+
+Result<> wait_booted(Context& ct, const State& state, const UniqueFd& pidfd, std::chrono::seconds timeout) {
+  using clock = std::chrono::steady_clock;
+  auto deadline = clock::now() + timeout;
+  auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), ct.id));
+  auto null = VZ_TRY(open_file("/dev/null", O_RDWR));
+  EnterSpec spec;
+  spec.init_pidfd = &pidfd;
+  spec.cgroups = &cgroups;
+  spec.sandbox = {state.capabilities, state.nesting, true};
+  spec.argv = {"systemctl", "is-system-running", "--wait"};
+  spec.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
+  for (int& fd : spec.stdio) fd = null.get();
+  // Early in the boot systemctl finds no manager to talk to and fails at once: then, and only then, look again.
+  while (clock::now() < deadline) {
+    if (wait_exit(pidfd, std::chrono::milliseconds(50)))
+      return fail(Code::wait_failed, "Container wait failed - it ended during its start");
+    if (!init_is_systemd(state)) return {};
+    spec.timeout = std::chrono::duration_cast<std::chrono::seconds>(deadline - clock::now()) + std::chrono::seconds(1);
+    auto status = run_inside(spec);
+    if (!status && status.error().code() == Code::exec_timeout) break;
+    // 0 running, 1 degraded, starting, or not reachable yet: tell the last apart by the private socket.
+    if (status && (*status == 0 || *status == 1)) {
+      spec.argv = {"systemctl", "show", "--property=Version"};
+      auto reachable = run_inside(spec);
+      spec.argv = {"systemctl", "is-system-running", "--wait"};
+      if (reachable && *reachable == 0) return {};
+    }
+  }
+  return fail(Code::wait_failed, "Container wait failed - timeout expired");
+}
+
+}  // namespace vz

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/context.h"
+
+#include <fmt/format.h>
+
+#include "libvz/container/lock.h"
+#include "libvz/container/network.h"
+#include "libvz/container/state.h"
+#include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
+  Config config = VZ_TRY(host.load(id));
+  for (const auto& w : config.warnings()) reporter.warn(fmt::format("Warning: {}: {}", w.where, w.text));
+  Context ct{host, id, reporter, std::move(config), {}, {}};
+  ct.private_path = host.private_path(id, ct.config);
+  ct.root_path = host.root_path(id, ct.config);
+  return ct;
+}
+
+Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
+  auto loaded = load_state(host, id);
+  reporter.step("cleanup.cgroups");
+  VZ_TRY(Cgroups::remove(VZ_TRY(CgroupHost::probe()), id));
+  // A state file of an unknown version still means leftovers; without it the addresses are unknown.
+  std::vector<std::string> addresses;
+  if (loaded && *loaded) addresses = (*loaded)->addresses;
+  reporter.step("cleanup.network");
+  VZ_TRY(cleanup_network(id, addresses));
+  reporter.step("cleanup.state");
+  VZ_TRY(remove_state(host, id));
+  return {};
+}
+
+Result<> Container::repair(Reporter& reporter) {
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "repairing"));
+  if (VZ_TRY(running_state(*host_, id_))) return {};
+  return clean_up(*host_, id_, reporter);
+}
+
+}  // namespace vz

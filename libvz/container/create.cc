@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// create and destroy. Order of effects, chosen so that a kill at any point leaves something that create or
+// destroy finish: PRIVATE.tmp (removed by the next call) -> ID.conf -> PRIVATE -> name.
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/context.h"
+#include "libvz/container/limits.h"
+#include "libvz/container/lock.h"
+#include "libvz/container/names.h"
+#include "libvz/container/network.h"
+#include "libvz/container/rootfs.h"
+#include "libvz/container/samples.h"
+#include "libvz/container/state.h"
+#include "libvz/container/template_archive.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/mount.h"
+#include "libvz/kernel/rename.h"
+
+namespace vz {
+
+namespace {
+
+std::string temporary_private(const std::string& private_path) { return private_path + ".tmp"; }
+
+// Settings of the new container: sample, then options; what an earlier, killed create wrote is not kept.
+Result<Config> new_config(const Host& host, const CreateOptions& options, const std::string& ostemplate) {
+  Config config;
+  auto sample = options.sample.empty() ? host.global().get("CONFIGFILE").value_or("") : options.sample;
+  if (!sample.empty()) {
+    config = VZ_TRY(load_sample(host, sample));
+    config.set("ORIGIN_SAMPLE", sample);
+  }
+  config.merge(options.settings);
+  config.set("OSTEMPLATE", ostemplate);
+  return config;
+}
+
+Result<std::string> choose_template(const Host& host, const CreateOptions& options) {
+  if (!options.ostemplate.empty()) return options.ostemplate;
+  auto name = host.global().get("DEF_OSTEMPLATE");
+  if (!name || name->empty())
+    return fail(Error(Code::no_ostemplate, "OS template is not specified")
+                    .with_hint("give --ostemplate NAME; `vztmpl list` shows what is there"));
+  return *name;
+}
+
+Result<PrivateSpec> plan_private(const Config& merged, Layout layout, const std::string& dest, std::string archive) {
+  PrivateSpec spec;
+  spec.dest = dest;
+  spec.layout = layout;
+  spec.archive = std::move(archive);
+  auto space = merged.limit("DISKSPACE");
+  if (space && space->limit != Limit::kUnlimited) spec.disk_bytes = space->limit * 1024;
+  auto inodes = merged.limit("DISKINODES");
+  if (inodes && inodes->limit != Limit::kUnlimited) spec.inodes = inodes->limit;
+  if (layout == Layout::image && spec.disk_bytes == 0)
+    return fail(Error(Code::no_diskspace, "Error: diskspace not set (required for the image layout)")
+                    .with_hint("give --diskspace SIZE or a sample with DISKSPACE"));
+  return spec;
+}
+
+// Everything that can be refused before anything is written.
+Result<> validate_settings(const Host& host, Ctid id, const Config& merged) {
+  VZ_TRY(parse_ip_list(merged.get("IP_ADDRESS").value_or("")));
+  VZ_TRY(parse_netif(merged.get("NETIF").value_or("")));
+  VZ_TRY(plan_access(merged));
+  if (auto name = merged.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host, *name, id));
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  auto facts = VZ_TRY(read_limit_facts(cgroups, host.paths().lib));
+  VZ_TRY(plan_limits(merged, facts));
+  return {};
+}
+
+}  // namespace
+
+Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
+  if (id_.value() == 0) return fail(Code::bad_value, "Bad CT ID 0: the host itself cannot be created");
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "creating"));
+  if (VZ_TRY(running_state(*host_, id_))) return fail(Code::running, "Container is already running");
+  VZ_TRY(clean_up(*host_, id_, reporter));
+
+  auto ostemplate = VZ_TRY(choose_template(*host_, options));
+  auto archive = VZ_TRY(find_template(*host_, ostemplate));
+  Config config = VZ_TRY(new_config(*host_, options, ostemplate));
+  Config merged = host_->global();
+  merged.merge(config);
+  auto private_path = host_->private_path(id_, merged);
+  if (exists(private_path))
+    return fail(Error(Code::private_exists, fmt::format("Private area already exists in {}", private_path))
+                    .with_hint(fmt::format("`vzctl destroy {}` removes it", id_.value())));
+  auto layout =
+      VZ_TRY(parse_layout(options.layout.empty() ? merged.get("VE_LAYOUT").value_or("image") : options.layout));
+  config.set("VE_LAYOUT", layout_name(layout));
+  VZ_TRY(validate_settings(*host_, id_, merged));
+  auto spec = VZ_TRY(plan_private(merged, layout, temporary_private(private_path), std::move(archive)));
+  for (const auto& w : config.warnings()) reporter.warn(fmt::format("Warning: {}: {}", w.where, w.text));
+
+  reporter.info(fmt::format("Creating container private area ({})", ostemplate));
+  reporter.step("create.idmap");
+  spec.idmap = VZ_TRY(allocate_idmap(*host_, id_));
+  VZ_TRY(remove_tree(spec.dest));
+  reporter.step("create.private");
+  auto slash = private_path.rfind('/');
+  VZ_TRY(make_dirs(private_path.substr(0, slash), 0755));
+  VZ_TRY(make_dirs(host_->root_path(id_, merged), 0755));
+  if (auto made = make_private(spec, reporter); !made) {
+    (void)remove_tree(spec.dest);
+    (void)release_idmap(*host_, id_);
+    return fail(std::move(made).error());
+  }
+  reporter.info("Performing postcreate actions");
+  reporter.step("create.config");
+  VZ_TRY(make_dirs(host_->paths().etc + "/conf", 0755));
+  VZ_TRY(config.save(host_->config_path(id_)));
+  reporter.info("CT configuration saved to " + host_->config_path(id_));
+  reporter.step("create.rename");
+  VZ_TRY(rename_durably(spec.dest, private_path));
+  reporter.step("create.name");
+  if (auto name = config.get("NAME"); name && !name->empty()) VZ_TRY(assign_name(*host_, *name, id_));
+  reporter.info("Container private area was created");
+  return {};
+}
+
+Result<> Container::destroy(Reporter& reporter) {
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "destroying"));
+  if (VZ_TRY(running_state(*host_, id_)))
+    return fail(Error(Code::running, "Container is currently running. Stop it first.")
+                    .with_hint(fmt::format("`vzctl stop {}`", id_.value())));
+  Context ct = VZ_TRY(load_context(*host_, id_, reporter));
+  if (is_mount_point(ct.root_path))
+    return fail(Error(Code::mounted, fmt::format("Container is currently mounted (umount first): {}", ct.root_path))
+                    .with_hint(fmt::format("`vzctl umount {}`", id_.value())));
+  VZ_TRY(clean_up(*host_, id_, reporter));
+  reporter.info("Destroying container private area: " + ct.private_path);
+  // Moved aside first: from here on the container does not exist, however long removal takes.
+  auto aside = temporary_private(ct.private_path);
+  reporter.step("destroy.aside");
+  VZ_TRY(remove_tree(aside));
+  if (exists(ct.private_path)) VZ_TRY(rename_durably(ct.private_path, aside));
+  reporter.step("destroy.name");
+  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(*host_, *name, id_));
+  // The private area before the configuration: killed in between, `destroy` still finds the container.
+  reporter.step("destroy.private");
+  VZ_TRY(remove_tree(aside));
+  reporter.step("destroy.idmap");
+  VZ_TRY(release_idmap(*host_, id_));
+  reporter.step("destroy.config");
+  VZ_TRY(rename_durably(host_->config_path(id_), host_->config_path(id_) + ".destroyed"));
+  (void)remove_empty_dir(ct.root_path);
+  reporter.info("Container private area was destroyed");
+  return {};
+}
+
+}  // namespace vz

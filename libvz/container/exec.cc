@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/console_attach.h"
+#include "libvz/container/context.h"
+#include "libvz/container/lock.h"
+#include "libvz/container/state.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+constexpr char kPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// The caller's variables win over the defaults.
+std::vector<std::string> environment(const std::map<std::string, std::string>& extra) {
+  std::map<std::string, std::string> all = {{"HOME", "/"}, {"TERM", "linux"}, {"PATH", kPath}};
+  for (const auto& [k, v] : extra) all[k] = v;
+  std::vector<std::string> out;
+  for (const auto& [k, v] : all) out.push_back(k + "=" + v);
+  return out;
+}
+
+Result<> choose_command(const ExecOptions& options, EnterSpec* spec) {
+  if (options.login_shell && options.argv.empty()) {
+    spec->argv = {"/bin/bash", "-l"};
+    spec->fallbacks = {{"/bin/sh", "-l"}};
+    return {};
+  }
+  if (options.argv.empty()) return fail(Code::bad_syntax, "No command line given for exec");
+  if (!options.shell) {
+    spec->argv = options.argv;
+    return {};
+  }
+  auto line = join(options.argv, " ");
+  spec->argv = {"/bin/bash", "-c", line};
+  spec->fallbacks = {{"/bin/sh", "-c", line}};
+  return {};
+}
+
+struct Running {
+  State state;
+  UniqueFd pidfd;
+  Cgroups cgroups;
+};
+
+Result<Running> open_running(const Host& host, Ctid id) {
+  auto state = VZ_TRY(running_state(host, id));
+  if (!state)
+    return fail(Error(Code::not_running, "Container is not running").with_hint("`vzctl start " + id.str() + "`"));
+  auto pidfd = VZ_TRY(open_process(state->init));
+  auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), id));
+  return Running{*std::move(state), std::move(pidfd), std::move(cgroups)};
+}
+
+EnterSpec enter_spec(const Running& running) {
+  EnterSpec spec;
+  spec.init_pidfd = &running.pidfd;
+  spec.cgroups = &running.cgroups;
+  spec.sandbox = {running.state.capabilities, running.state.nesting, true};
+  return spec;
+}
+
+}  // namespace
+
+Result<int> Container::exec(const ExecOptions& options, Reporter&) {
+  auto running = VZ_TRY(open_running(*host_, id_));
+  EnterSpec spec = enter_spec(running);
+  VZ_TRY(choose_command(options, &spec));
+  spec.env = environment(options.env);
+  spec.stdio[0] = options.stdin_fd;
+  spec.stdio[1] = options.stdout_fd;
+  spec.stdio[2] = options.stderr_fd;
+  spec.pty = options.pty;
+  spec.timeout = options.timeout;
+  return run_inside(spec);
+}
+
+Result<int> Container::runscript(const std::string& host_file, Reporter& reporter) {
+  auto script = open_file(host_file, O_RDONLY);
+  if (!script) return fail(Code::no_script, "Script not found: " + host_file);
+  if (auto running = open_running(*host_, id_)) {
+    EnterSpec spec = enter_spec(*running);
+    spec.argv = {"/bin/bash"};
+    spec.fallbacks = {{"/bin/sh"}};
+    spec.env = environment({});
+    spec.stdio[0] = script->get();
+    return run_inside(spec);
+  } else if (running.error().code() != Code::not_running) {
+    return fail(std::move(running).error());
+  }
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "running script"));
+  Context ct = VZ_TRY(load_context(*host_, id_, reporter));
+  return run_without_init(ct, {"/bin/sh"}, script->get());
+}
+
+Result<int> Container::console(int tty, Reporter& reporter) { return attach_console(*host_, id_, tty, reporter); }
+
+}  // namespace vz

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Starting a container: everything is prepared and held by file descriptors, then one process is let go. Whatever
+// fails or kills us before that, the kernel takes apart; only the cgroups and RUN/ID stay, and the next call removes
+// them.
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/boot_wait.h"
+#include "libvz/container/context.h"
+#include "libvz/container/guest.h"
+#include "libvz/container/guest_settings.h"
+#include "libvz/container/limits.h"
+#include "libvz/container/lock.h"
+#include "libvz/container/mount_scripts.h"
+#include "libvz/container/network.h"
+#include "libvz/container/rootfs.h"
+#include "libvz/container/scripts.h"
+#include "libvz/container/state.h"
+#include "libvz/kernel/boot_id.h"
+#include "libvz/kernel/console.h"
+#include "libvz/kernel/device_node.h"
+#include "libvz/kernel/devices.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/lxcfs.h"
+
+namespace vz {
+
+namespace {
+
+// All that is decided before anything is touched.
+struct StartPlan {
+  CgroupHost cgroups;
+  LimitPlan limits;
+  Access access;
+  IdMap idmap;
+};
+
+Result<> check_startable(Context& ct, const StartOptions& options) {
+  if (VZ_TRY(running_state(ct.host, ct.id))) return fail(Code::running, "Container is already running");
+  if (ct.config.yes_no("DISABLED").value_or(false) && !options.force)
+    return fail(Error(Code::disabled, "Container start disabled")
+                    .with_hint(fmt::format("`vzctl set {} --disabled no --save`, or start --force", ct.id.value())));
+  if (!private_exists(ct.private_path))
+    return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
+  return {};
+}
+
+Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
+  StartPlan plan;
+  plan.cgroups = VZ_TRY(CgroupHost::probe());
+  auto facts = VZ_TRY(read_limit_facts(plan.cgroups, ct.private_path));
+  plan.limits = VZ_TRY(plan_limits(ct.config, facts));
+  for (const auto& w : plan.limits.warnings) ct.reporter.warn("Warning: " + w);
+  for (auto& e : plan.limits.not_enforceable) {
+    if (!options.force && options.enforce_all)
+      return fail(Error(Code::set_ubc, e.message() + " (--force starts without this limit)").with_hint(e.hint()));
+    ct.reporter.warn("Warning: " + e.message() + ", going on without it");
+  }
+  if (auto stored = not_enforced_options(ct.config); !stored.empty())
+    ct.reporter.debug("Stored but not enforced by this version: " + join(stored, " "));
+  plan.access = VZ_TRY(plan_access(ct.config));
+  plan.idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
+  return plan;
+}
+
+Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, std::string* device) {
+  auto mounted = VZ_TRY(mount_private(ct.private_path, plan.idmap, ct.config.get("MOUNT_OPTS").value_or(""),
+                                      /*host_view=*/false, fsck, ct.reporter));
+  *device = mounted.device;
+  VZ_TRY(write_guest_files(mounted.mount, plan.idmap, guest_settings(ct.config)));
+  auto root = VZ_TRY(run_mount_scripts(ct.host, ct.id, ct.config, std::move(mounted.mount), ct.reporter));
+  ct.reporter.info("Container is mounted");
+  return root;
+}
+
+std::vector<std::string> init_environment() {
+  // MEMORY_PRESSURE_WATCH: a PSI trigger held by PID 1 is lost by checkpoint/restore and makes it spin (criu.md §5).
+  return {"container=vz", "HOME=/", "TERM=linux", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+          "MEMORY_PRESSURE_WATCH=/dev/null"};
+}
+
+InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
+  InitSpec spec;
+  spec.idmap = plan.idmap;
+  spec.root = std::move(root);
+  spec.devices = plan.access.nodes;
+  if (ct.host.global().yes_no("LXCFS").value_or(true)) spec.binds = lxcfs_files();
+  spec.hostname = ct.config.get("HOSTNAME").value_or("");
+  if (spec.hostname.empty()) spec.hostname = "ct" + ct.id.str();
+  spec.env = init_environment();
+  spec.sandbox = plan.access.sandbox;
+  return spec;
+}
+
+// The two orders of "cgroup first" (ours) and "process first" (systemd wants a pid for its scope).
+Result<std::pair<PendingInit, Cgroups>> clone_into_cgroups(Context& ct, const StartPlan& plan, InitSpec spec) {
+  auto owner = plan.idmap.base;
+  if (plan.cgroups.systemd_manages) {
+    ct.reporter.step("start.clone");
+    auto pending = VZ_TRY(clone_init(std::move(spec)));
+    ct.reporter.step("start.cgroup");
+    auto cgroups = VZ_TRY(Cgroups::create(plan.cgroups, ct.id, owner, owner, pending.pid()));
+    VZ_TRY(enter_cgroups(pending.pid(), cgroups));
+    return std::make_pair(std::move(pending), std::move(cgroups));
+  }
+  ct.reporter.step("start.cgroup");
+  auto cgroups = VZ_TRY(Cgroups::create(plan.cgroups, ct.id, owner, owner, -1));
+  spec.cgroups = &cgroups;
+  ct.reporter.step("start.clone");
+  auto pending = VZ_TRY(clone_init(std::move(spec)));
+  return std::make_pair(std::move(pending), std::move(cgroups));
+}
+
+Result<> apply_limits(Context& ct, const Cgroups& cgroups, const StartPlan& plan) {
+  ct.reporter.step("start.limits");
+  std::vector<std::string> warnings;
+  VZ_TRY(cgroups.apply(plan.limits.writes, &warnings));
+  for (const auto& w : warnings) ct.reporter.warn("Warning: " + w);
+  if (cgroups.unified_ct_fd() < 0) return {};
+  if (auto attached = attach_device_rules(cgroups.unified_ct_fd(), plan.access.rules); !attached)
+    ct.reporter.warn("Warning: device rules not enforced: " + attached.error().message());
+  return {};
+}
+
+Result<> save_phase(Context& ct, State* state, const char* phase) {
+  state->phase = phase;
+  ct.reporter.step(std::string("start.state.") + phase);
+  return save_state(ct.host, *state);
+}
+
+// A script CTID.start runs inside, its text piped to the shell.
+Result<> run_start_script(Context& ct, const Cgroups& cgroups, const UniqueFd& pidfd, const Sandbox& sandbox) {
+  auto path = inside_script(ct.host, ct.id, "start");
+  if (path.empty()) return {};
+  ct.reporter.step("start.script");
+  auto script = VZ_TRY(open_file(path, O_RDONLY));
+  EnterSpec spec;
+  spec.init_pidfd = &pidfd;
+  spec.cgroups = &cgroups;
+  spec.sandbox = sandbox;
+  spec.argv = {"/bin/bash"};
+  spec.fallbacks = {{"/bin/sh"}};
+  spec.env = init_environment();
+  spec.stdio[0] = script.get();
+  int status = VZ_TRY(run_inside(spec));
+  if (status != 0) return fail(Code::action_script, fmt::format("{} failed with status {}", path, status));
+  return {};
+}
+
+State new_state(const Context& ct, const StartPlan& plan) {
+  State state;
+  state.id = ct.id;
+  state.idmap = plan.idmap;
+  state.nesting = plan.access.sandbox.nesting;
+  state.capabilities = plan.access.sandbox.capabilities;
+  state.boot_id = read_boot_id();
+  state.started_at = std::time(nullptr);
+  state.config_snapshot = ct.config.text();
+  state.addresses = ct.config.words("IP_ADDRESS");
+  return state;
+}
+
+// From "nothing of it exists" to "init runs". On failure the caller cleans up.
+Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
+  VZ_TRY(save_phase(ct, state, "starting"));
+  ct.reporter.step("start.mount");
+  auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, &state->root_device));
+  state->layout = layout_name(VZ_TRY(private_layout(ct.private_path)));
+
+  auto started = VZ_TRY(clone_into_cgroups(ct, plan, init_spec(ct, plan, std::move(root))));
+  auto& [pending, cgroups] = started;
+  VZ_TRY(apply_limits(ct, cgroups, plan));
+  ct.reporter.step("start.network");
+  auto netns = VZ_TRY(pending.open_ns("net"));
+  auto network = VZ_TRY(setup_network(ct.config, ct.id, netns, ct.reporter));
+  state->veth = network.veth;
+  state->bridged = network.bridged;
+  if (auto units = ct.config.number("CPUUNITS")) ct.reporter.info(fmt::format("Setting CPU units: {}", *units));
+
+  ct.reporter.step("start.release");
+  auto console = VZ_TRY(pending.release());
+  state->init = VZ_TRY(identify(pending.pid()));
+  UniqueFd pidfd = pending.pidfd().dup();
+  VZ_TRY(save_phase(ct, state, "running"));
+  ct.reporter.step("start.adopt");
+  if (auto adopted = vzd_adopt(ct.host.paths().run, ct.id, console, pidfd); !adopted)
+    ct.reporter.warn("Warning: vzd: " + adopted.error().message() + "; no console and no clean-up after self-poweroff");
+  VZ_TRY(run_start_script(ct, cgroups, pidfd, plan.access.sandbox));
+  return pidfd;
+}
+
+}  // namespace
+
+Result<> start_locked(Context& ct, const StartOptions& options) {
+  VZ_TRY(check_startable(ct, options));
+  VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  ct.reporter.info("Starting container...");
+  StartPlan plan = VZ_TRY(plan_start(ct, options));
+  State state = new_state(ct, plan);
+  auto pidfd = launch(ct, options, plan, &state);
+  if (!pidfd) {
+    (void)clean_up(ct.host, ct.id, ct.reporter);
+    ct.reporter.warn("Container start failed");
+    return fail(std::move(pidfd).error());
+  }
+  if (!options.wait) {
+    ct.reporter.info("Container start in progress...");
+    return {};
+  }
+  ct.reporter.info("Container start in progress, waiting ...");
+  VZ_TRY(wait_booted(ct, state, *pidfd, options.wait_timeout));
+  ct.reporter.info("Container started successfully");
+  return {};
+}
+
+namespace {
+
+// A shell that waits for its console to close stands in for init, so that the namespaces live as long as we want.
+Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::vector<std::string> argv,
+                               int stdin_fd) {
+  VZ_TRY(save_phase(ct, state, "environment"));
+  std::string device;
+  InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, &device)));
+  init.argv = {"/bin/sh", "-c", "read line"};
+  auto started = VZ_TRY(clone_into_cgroups(ct, plan, std::move(init)));
+  auto& [pending, cgroups] = started;
+  VZ_TRY(apply_limits(ct, cgroups, plan));
+  auto console = VZ_TRY(pending.release());
+  EnterSpec spec;
+  spec.init_pidfd = &pending.pidfd();
+  spec.cgroups = &cgroups;
+  spec.sandbox = plan.access.sandbox;
+  spec.argv = std::move(argv);
+  spec.env = init_environment();
+  spec.stdio[0] = stdin_fd;
+  auto status = run_inside(spec);
+  VZ_TRY(cgroups.kill());
+  (void)wait_exit(pending.pidfd(), std::chrono::milliseconds(5000));
+  return status;
+}
+
+}  // namespace
+
+Result<int> run_without_init(Context& ct, std::vector<std::string> argv, int stdin_fd) {
+  StartOptions options;
+  options.force = true;
+  VZ_TRY(check_startable(ct, options));
+  VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  StartPlan plan = VZ_TRY(plan_start(ct, options));
+  State state = new_state(ct, plan);
+  auto status = run_in_environment(ct, plan, &state, std::move(argv), stdin_fd);
+  (void)clean_up(ct.host, ct.id, ct.reporter);
+  return status;
+}
+
+Result<> Container::start(const StartOptions& options, Reporter& reporter) {
+  if (id_.value() == 0) return fail(Code::bad_value, "Only set actions are allowed for CT0");
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "starting"));
+  Context ct = VZ_TRY(load_context(*host_, id_, reporter));
+  return start_locked(ct, options);
+}
+
+}  // namespace vz

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/kernel/clock.h"
+
+#include <ctime>
+
+#include <unistd.h>
+
+namespace vz {
+
+std::uint64_t age_ns(const ProcessId& id) {
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  auto now_ns = static_cast<std::uint64_t>(now.tv_sec) * 1000000000ull + static_cast<std::uint64_t>(now.tv_nsec);
+  static const auto hertz = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+  auto start_ns = id.start_time / hertz * 1000000000ull + id.start_time % hertz * 1000000000ull / hertz;
+  return now_ns > start_ns ? now_ns - start_ns : 0;
+}
+
+}  // namespace vz

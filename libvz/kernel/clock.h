@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <cstdint>
+
+#include "libvz/kernel/process.h"
+
+namespace vz {
+
+// Nanoseconds since this process started (CLOCK_BOOTTIME minus field 22 of /proc/PID/stat).
+std::uint64_t age_ns(const ProcessId& id);
+
+}  // namespace vz

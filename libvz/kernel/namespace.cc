@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/kernel/namespace.h"
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+Result<UniqueFd> open_namespace(pid_t pid, const char* name) {
+  return open_file(fmt::format("/proc/{}/ns/{}", pid, name), O_RDONLY);
+}
+
+}  // namespace vz

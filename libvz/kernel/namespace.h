@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <sys/types.h>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+// /proc/PID/ns/NAME. The caller makes sure (by a pidfd, or because it is the parent) that the pid is the right one.
+Result<UniqueFd> open_namespace(pid_t pid, const char* name);
+
+}  // namespace vz
