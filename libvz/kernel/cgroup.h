@@ -37,6 +37,7 @@ struct ControllerMount {
 struct CgroupHost {
   std::vector<ControllerMount> controllers;
   std::string unified;           // mount point of cgroup2 ("" if none); may have no controllers (hybrid)
+  std::string systemd_v1;        // mount point of v1 name=systemd, where a hybrid systemd keeps its units
   bool systemd_manages = false;  // systemd is PID 1 (/run/systemd/system)
   bool swap_accounting = false;  // v1: memory.memsw.*; v2: memory.swap.max
   const ControllerMount* find(Controller c) const;
@@ -92,6 +93,7 @@ class Cgroups {
   std::vector<Dir> dirs_;
   UniqueFd unified_ct_;
   UniqueFd ns_;
+  UniqueFd systemd_v1_;  // P in name=systemd of a hybrid systemd host
   std::string unified_path_;
 };
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Where this host keeps its controllers.
+#include "libvz/kernel/cgroup.h"
+
+#include <algorithm>
+#include <array>
+
+#include "libvz/base/text.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+struct ControllerRow {
+  Controller controller;
+  const char* name;     // of /proc/cgroups' successor, cgroup.controllers
+  const char* v1_name;  // of v1 mount options and /proc/cgroups
+};
+
+constexpr std::array kControllers = {
+    ControllerRow{Controller::memory, "memory", "memory"},
+    ControllerRow{Controller::cpu, "cpu", "cpu"},
+    ControllerRow{Controller::cpuacct, "cpuacct", "cpuacct"},
+    ControllerRow{Controller::cpuset, "cpuset", "cpuset"},
+    ControllerRow{Controller::io, "io", "blkio"},
+    ControllerRow{Controller::pids, "pids", "pids"},
+    ControllerRow{Controller::freezer, "freezer", "freezer"},
+    ControllerRow{Controller::perf_event, "perf_event", "perf_event"},
+};
+
+// One line of /proc/self/mountinfo that concerns us; see proc_pid_mountinfo(5).
+struct Mount {
+  std::string root, point, type;
+  std::vector<std::string> super_options;
+};
+
+// mountinfo writes blank, tab, newline and backslash as \ooo.
+std::string unescape(std::string_view text) {
+  auto octal = [](char c) { return c >= '0' && c <= '7'; };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+std::vector<Mount> cgroup_mounts(std::string_view mountinfo) {
+  std::vector<Mount> out;
+  for (const auto& line : split(mountinfo, '\n')) {
+    auto fields = split_blank(line);
+    auto dash = std::find(fields.begin(), fields.end(), "-");
+    if (fields.size() < 10 || fields.end() - dash < 4) continue;
+    const auto& type = dash[1];
+    if (type != "cgroup" && type != "cgroup2") continue;
+    // A bind mount of a part of a hierarchy is no place for vz.slice.
+    if (fields[3] != "/") continue;
+    out.push_back({fields[3], unescape(fields[4]), type, split(dash[3], ',')});
+  }
+  return out;
+}
+
+bool has(const std::vector<std::string>& list, std::string_view word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+// Controllers that boot parameters disabled (cgroup_disable=) are listed with enabled = 0.
+std::vector<std::string> disabled_controllers(const std::string& root) {
+  std::vector<std::string> out;
+  auto text = read_file(root + "/proc/cgroups");
+  if (!text) return out;  // gone when the kernel has no v1 at all
+  for (const auto& line : split(*text, '\n')) {
+    auto fields = split_blank(line);
+    if (fields.size() == 4 && fields[0][0] != '#' && fields[3] == "0") out.push_back(fields[0]);
+  }
+  return out;
+}
+
+// The root group has no memory.swap.max, so ask a child that has the memory controller. Without one, only
+// swapaccount=0 on an old kernel's command line could have switched it off.
+bool swap_accounting_v2(const std::string& root, const std::string& unified) {
+  if (auto names = list_dir(unified)) {
+    for (const auto& name : *names) {
+      if (!exists(unified + "/" + name + "/memory.current")) continue;
+      return exists(unified + "/" + name + "/memory.swap.current");
+    }
+  }
+  auto cmdline = read_file(root + "/proc/cmdline");
+  return exists(root + "/proc/swaps") && (!cmdline || cmdline->find("swapaccount=0") == std::string::npos);
+}
+
+void add_v1(CgroupHost& host, const std::string& root, const std::vector<Mount>& mounts) {
+  auto disabled = disabled_controllers(root);
+  for (const auto& row : kControllers) {
+    if (has(disabled, row.v1_name)) continue;
+    auto mount = std::find_if(mounts.begin(), mounts.end(),
+                              [&](const Mount& m) { return m.type == "cgroup" && has(m.super_options, row.v1_name); });
+    if (mount != mounts.end() && !host.find(row.controller))
+      host.controllers.push_back({row.controller, false, root + mount->point});
+  }
+}
+
+Result<> add_v2(CgroupHost& host, const std::string& mount_point) {
+  host.unified = mount_point;
+  auto names = split_blank(VZ_TRY(read_file(mount_point + "/cgroup.controllers")));
+  for (const auto& row : kControllers)
+    if (has(names, row.name)) host.controllers.push_back({row.controller, true, mount_point});
+  // Not listed there, but part of cgroup2 itself (cgroup.freeze) and better than v1's.
+  host.controllers.push_back({Controller::freezer, true, mount_point});
+  return {};
+}
+
+}  // namespace
+
+const char* controller_name(Controller c) {
+  for (const auto& row : kControllers)
+    if (row.controller == c) return row.name;
+  return "?";
+}
+
+const ControllerMount* CgroupHost::find(Controller c) const {
+  for (const auto& mount : controllers)
+    if (mount.controller == c) return &mount;
+  return nullptr;
+}
+
+Result<CgroupHost> CgroupHost::probe(const std::string& root) {
+  CgroupHost host;
+  auto mounts = cgroup_mounts(VZ_TRY(read_file(root + "/proc/self/mountinfo")));
+  for (const auto& mount : mounts) {
+    if (mount.type == "cgroup2" && host.unified.empty())
+      VZ_TRY_CTX(add_v2(host, root + mount.point), "cgroup2 at " + mount.point);
+    if (mount.type == "cgroup" && has(mount.super_options, "name=systemd") && host.systemd_v1.empty())
+      host.systemd_v1 = root + mount.point;
+  }
+  add_v1(host, root, mounts);
+  // cpu.stat is there without any controller.
+  if (!host.unified.empty() && !host.find(Controller::cpuacct))
+    host.controllers.push_back({Controller::cpuacct, true, host.unified});
+  host.systemd_manages = exists(root + "/run/systemd/system");
+  if (const auto* memory = host.find(Controller::memory))
+    host.swap_accounting =
+        memory->v2 ? swap_accounting_v2(root, memory->path) : exists(memory->path + "/memory.memsw.limit_in_bytes");
+  return host;
+}
+
+}  // namespace vz
