@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The state of vzd. daemon.cc is its loop, daemon_client.cc answers requests, daemon_console.cc drains consoles,
+// daemon_reaper.cc follows the end of containers.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <vz/daemon.h>
+#include "libvz/base/fd.h"
+#include "libvz/kernel/poller.h"
+#include "libvz/kernel/reboot_watch.h"
+#include "libvz/kernel/service.h"
+#include "libvz/kernel/vzd_protocol.h"
+
+namespace vz {
+
+// One running (or just ended) container. Small on purpose: it is all that vzd keeps of it in memory.
+struct Ward {
+  UniqueFd master, slave;  // none after a restart of vzd without systemd
+  UniqueFd pidfd;
+  UniqueFd job;  // the child that cleans up or restarts
+  InitIdentity init;
+  std::int32_t lease = -1;    // connection that reads the console instead of us
+  std::uint32_t drained = 0;  // bytes since `drained_since`
+  std::uint32_t reboots = 0;
+  std::uint32_t retries = 0;                            // of a job that found the container locked
+  std::chrono::steady_clock::time_point reboots_since;  // start of the window that `reboots` counts
+  std::chrono::steady_clock::time_point due;            // when to go on, see `state`
+  std::chrono::steady_clock::time_point drained_since, throttled_until;
+  enum class State : std::uint8_t {
+    running,
+    dying,    // init is a zombie; waits for the reaper at most until `due`
+    ended,    // waits for a job: not before `due`, and not while somebody holds it
+    working,  // the job runs
+  } state = State::running;
+  EndKind end = EndKind::unknown;
+  bool throttled = false;
+};
+
+class Daemon {
+ public:
+  Daemon(const Host& host, Reporter& reporter, const DaemonOptions& options)
+      : host_(host), reporter_(reporter), options_(options) {}
+  // False: another vzd is there.
+  Result<bool> open();
+  Result<> run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Connection {
+    UniqueFd sock;
+    std::uint32_t ctid = 0;
+    VzdOp op{};  // console: a lease; hold: a hold; 0: has not asked yet
+  };
+
+  // daemon.cc
+  Result<> dispatch(const epoll_event& event);
+  std::optional<std::chrono::milliseconds> next_timeout() const;
+  void tick();
+  bool idle_too_long() const;
+  void adopt_running();
+  void log(Reporter::Level level, Ctid id, const std::string& text);
+  void drop_descriptors();
+
+  // daemon_client.cc
+  void accept_clients();
+  void serve(int sock);
+  void close_connection(int sock);
+  Result<int> answer(Connection& connection, const VzdRequest& request, std::size_t size, std::vector<UniqueFd>& fds);
+  Result<> adopt(Ctid id, UniqueFd master, UniqueFd pidfd);
+  Result<int> lease_console(Connection& connection, Ctid id);
+  bool held(Ctid id) const;
+
+  // daemon_console.cc
+  void attach_console(Ctid id, Ward& ward, UniqueFd master);
+  void drain(Ctid id, Ward& ward);
+  void resume_console(Ctid id, Ward& ward);
+  void close_console(Ctid id, Ward& ward);
+
+  // daemon_reaper.cc
+  void init_event(Ctid id, Ward& ward);
+  void init_ended(Ctid id, Ward& ward);
+  void next_step(Ctid id, Ward& ward);
+  void start_job_for(Ctid id, Ward& ward);
+  void job_ended(Ctid id, Ward& ward);
+  bool may_reboot(Ctid id, Ward& ward);
+  void erase(Ctid id);
+  std::size_t jobs_running() const;
+
+  const Host& host_;
+  Reporter& reporter_;
+  DaemonOptions options_;
+  UniqueFd instance_, listener_;
+  Poller poller_;
+  std::optional<EndSignals> signals_;
+  std::optional<ServiceManager> manager_;
+  RebootWatch reboots_;
+  std::map<Ctid, Ward> wards_;
+  std::map<int, Connection> connections_;
+  Clock::time_point idle_since_ = Clock::now();
+  bool ending_ = false;
+};
+
+// Tokens of the poller: what in the upper half, container or descriptor in the lower one.
+enum class Token : std::uint32_t { listener, signals, client, console, init, job };
+inline std::uint64_t token(Token what, std::uint32_t which = 0) {
+  return (static_cast<std::uint64_t>(what) << 32) | which;
+}
+
+}  // namespace vz
