@@ -26,8 +26,8 @@ struct Netif {  // one record of NETIF
 };
 Result<std::vector<Netif>> parse_netif(const std::string& text);  // the file's form
 std::string format_netif(const std::vector<Netif>& list);
-// The option's form "if[,mac,host_if,host_mac,bridge]"; missing parts are filled: MACs random in 00:18:51 (kept in
-// the file), host_if veth<ID>.<N>.
+// The option's form "if[,mac,host_if,host_mac,bridge]"; missing parts are filled: MACs random in 00:18:51, fe:18:51 on
+// the host (kept in the file), host_if veth<ID>.<N>, v<ID>.<N> where that is too long for the kernel.
 Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vector<Netif>& existing);
 
 Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
@@ -41,12 +41,14 @@ struct NetworkResult {
 Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter);
 // Online change on a running container.
 Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
-                const IpAddress& a);
+                const IpAddress& a, Reporter* reporter = nullptr);
 Result<> del_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& rest,
                 const IpAddress& a);
 Result<> add_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
 Result<> del_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
-// Host-side leftovers of a dead container: proxy neighbours, a stale veth.
-Result<> cleanup_network(Ctid id, const std::vector<std::string>& addresses);
+// Host-side leftovers of a dead container: proxy neighbours, the veths (the kernel takes its time to delete a dead
+// namespace). `bridged` as in NetworkResult.
+Result<> cleanup_network(Ctid id, const std::vector<std::string>& addresses,
+                         const std::vector<std::string>& bridged = {});
 
 }  // namespace vz

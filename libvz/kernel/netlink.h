@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Links, addresses, routes and neighbours, by libnl-route; one socket per network namespace.
+// Links, addresses, routes and neighbours, by libnl; one socket per network namespace.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,7 @@ class Netlink {
                     const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac);
   Result<> del_link(const std::string& name);  // missing is fine
   bool link_exists(const std::string& name);
+  bool is_veth(const std::string& name);  // false also when there is no such link
   Result<> set_up(const std::string& name, bool noarp);
   Result<> set_master(const std::string& name, const std::string& bridge);
   Result<> add_address(const std::string& link, const IpAddress& a);  // existing is fine; IPv6 without DAD
@@ -63,8 +64,17 @@ class Netlink {
   // Up, broadcast-capable links that have a subnet containing `a` (NEIGHBOUR_DEVS=detect).
   Result<std::vector<std::string>> links_with_subnet(const IpAddress& a);
 
+  // The source address that this namespace uses towards `dst`; nullopt: no route, or the route gives none.
+  Result<std::optional<IpAddress>> source_for(const IpAddress& dst);
+  // The links that answer ARP or ND for `a`.
+  Result<std::vector<std::string>> proxies_of(const IpAddress& a);
+  // Every frame that arrives on `link` goes through the BPF classifier `program` (direct action); an earlier one is
+  // replaced atomically. Code::unsupported when the kernel has no clsact or no cls_bpf.
+  Result<> set_ingress_program(const std::string& link, int program, const std::string& label);
+
  private:
   explicit Netlink(nl_sock* sock) : sock_(sock) {}
+  Result<> neighbour(int type, int flags, const IpAddress& a, const std::string& link);
   nl_sock* sock_ = nullptr;
 };
 
@@ -78,5 +88,6 @@ struct SourceFilter {
   std::optional<MacAddress> mac;     // bridged with mac_filter: only this source MAC
 };
 Result<> set_source_filter(const std::string& link, const SourceFilter& filter);
+Result<> set_source_filter(Netlink& host, const std::string& link, const SourceFilter& filter);
 
 }  // namespace vz

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/network.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "libvz/base/text.h"
+#include "libvz/kernel/net_sysctl.h"
+
+namespace vz {
+namespace {
+
+constexpr char kInside[] = "venet0";
+
+std::string veth_name(Ctid id) { return "vz" + id.str(); }
+
+// Both ends have this one address: with NOARP the kernel takes the device's own address for every neighbour's, so
+// each end accepts what the other sends. Locally administered, and the same on every host that runs the container.
+MacAddress venet_mac(Ctid id) {
+  std::uint32_t v = id.value();
+  return MacAddress{{0x02, 0x76, static_cast<std::uint8_t>(v >> 24), static_cast<std::uint8_t>(v >> 16),
+                     static_cast<std::uint8_t>(v >> 8), static_cast<std::uint8_t>(v)}};
+}
+
+// Errors of the kernel become the dialect's exit code of the command; errors that say more keep their own.
+Result<> as(Code code, Result<> result) {
+  if (result || result.error().code() != Code::system) return result;
+  return fail(std::move(result.error()).with_code(code));
+}
+
+Result<> check_free(Netlink& host, const IpAddress& a, const std::string& own_veth) {
+  auto holder = VZ_TRY(host.who_has(a));
+  if (!holder || *holder == own_veth) return {};
+  return fail(Error(Code::ip_in_use, "IP address " + a.address() + " is already in use")
+                  .with_hint("network device " + *holder + " of this host has it; see: ip route get " + a.address()));
+}
+
+// Never anything but a veth, whatever a configuration file calls its host end.
+Result<> del_veth(Netlink& host, const std::string& name) {
+  if (!host.is_veth(name)) return {};
+  return host.del_link(name);
+}
+
+// A device of that name that only a dead container can have left is replaced.
+Result<> make_veth(Netlink& host, const std::string& name, const std::string& peer, const UniqueFd& netns,
+                   const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac, bool replace) {
+  auto made = host.add_veth(name, peer, netns, mac, peer_mac);
+  if (made || made.error().sys_errno() != EEXIST || !replace) return made;
+  VZ_TRY(del_veth(host, name));
+  return host.add_veth(name, peer, netns, mac, peer_mac);
+}
+
+// ---- The host's side of the routed link
+
+// Since Linux 6.17 a device can forward IPv6 by itself. Before, only the whole host can, which makes every device
+// ignore router advertisements unless accept_ra is 2: devices that used them go on using them.
+Result<> forward_ip6(const std::string& veth, Reporter& reporter) {
+  std::string force = "ipv6/conf/" + veth + "/force_forwarding";
+  if (read_net_sysctl(force)) return write_net_sysctl(force, "1");
+  if (read_net_sysctl("ipv6/conf/all/forwarding") != "0") return {};
+  for (const std::string& device : list_net_sysctls("ipv6/conf")) {
+    std::string accept_ra = "ipv6/conf/" + device + "/accept_ra";
+    // A device that vanishes meanwhile is none of our business.
+    if (device != "all" && device != veth && read_net_sysctl(accept_ra) == "1") (void)write_net_sysctl(accept_ra, "2");
+  }
+  VZ_TRY(write_net_sysctl("ipv6/conf/all/forwarding", "1"));
+  reporter.warn("IPv6 forwarding is now on for the whole host (net.ipv6.conf.all.forwarding=1)");
+  return {};
+}
+
+// Before the device goes up: no link-local address is made, and none of its packets is taken for configuration.
+Result<> prepare_host_device(const std::string& veth) {
+  VZ_TRY(write_net_sysctl("ipv4/conf/" + veth + "/forwarding", "1"));
+  VZ_TRY(write_net_sysctl("ipv4/conf/" + veth + "/accept_redirects", "0"));
+  VZ_TRY(write_net_sysctl_if_present("ipv6/conf/" + veth + "/addr_gen_mode", "1"));
+  VZ_TRY(write_net_sysctl_if_present("ipv6/conf/" + veth + "/accept_ra", "0"));
+  return write_net_sysctl_if_present("ipv6/conf/" + veth + "/accept_redirects", "0");
+}
+
+// A host that has no address of its own beyond loopback would talk to the container from 127.0.0.1 or ::1, which
+// cannot be answered. Then, and only then, its end of the link gets a link-local address.
+Result<> ensure_source(Netlink& host, const IpAddress& a, const std::string& veth) {
+  if (VZ_TRY(host.source_for(a))) return {};
+  IpAddress own;
+  if (a.v6) own = IpAddress{true, {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 128};
+  if (!a.v6) own = IpAddress{false, {169, 254, 0, 1}, 32};
+  return host.add_address(veth, own);
+}
+
+Result<> route_address(Netlink& host, const IpAddress& a, const std::string& veth, Reporter& reporter) {
+  VZ_TRY(host.add_route(a, veth));
+  if (a.v6) VZ_TRY(forward_ip6(veth, reporter));
+  return ensure_source(host, a, veth);
+}
+
+// ---- Proxy neighbours
+
+// NEIGHBOUR_DEVS: unset or "detect", "list:dev dev", or empty for none.
+Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, const IpAddress& a) {
+  std::string setting = config.get("NEIGHBOUR_DEVS").value_or("detect");
+  if (setting.empty()) return std::vector<std::string>{};
+  if (setting == "detect") return host.links_with_subnet(a);
+  if (setting.rfind("list:", 0) == 0) return split_blank(std::string_view(setting).substr(5));
+  return fail(Error(Code::bad_config, "NEIGHBOUR_DEVS is '" + setting + "'")
+                  .with_hint("use \"detect\", \"list:eth0 eth1\" or \"\""));
+}
+
+// The kernel answers for another's address only on a device that forwards (arp(7), ip-sysctl: proxy_ndp). Making
+// the host a router towards its network is the administrator's decision, so it is only said.
+void warn_unless_forwarding(const IpAddress& a, const std::string& link, Reporter& reporter) {
+  std::string family = a.v6 ? "ipv6" : "ipv4";
+  if (read_net_sysctl(family + "/conf/" + link + "/forwarding") != "0") return;
+  reporter.warn("IP address " + a.address() + " cannot be reached through " + link + " while net." + family + ".conf." +
+                link + ".forwarding is 0; set " + (a.v6 ? "net.ipv6.conf.all.forwarding" : "net.ipv4.ip_forward") +
+                "=1 in /etc/sysctl.d");
+}
+
+Result<> add_proxies(Netlink& host, const Config& config, const IpAddress& a, Reporter& reporter) {
+  for (const std::string& link : VZ_TRY(uplinks(host, config, a))) {
+    VZ_TRY(host.add_proxy_neighbour(a, link));
+    if (a.v6) VZ_TRY(write_net_sysctl("ipv6/conf/" + link + "/proxy_ndp", "1"));
+    warn_unless_forwarding(a, link, reporter);
+  }
+  return {};
+}
+
+Result<> del_proxies(Netlink& host, const IpAddress& a) {
+  for (const std::string& link : VZ_TRY(host.proxies_of(a))) VZ_TRY(host.del_proxy_neighbour(a, link));
+  return {};
+}
+
+// ---- The container's side
+
+// Inherited by the namespace's later devices and sockets; see reference of each: MPTCP sockets cannot be
+// checkpointed; ping without privileges lets `ping` work without file capabilities in the template. The range is in
+// the writer's ids, and the whole space is harmless: only the container's processes are in the namespace.
+Result<> prepare_namespace() {
+  VZ_TRY(write_net_sysctl_if_present("mptcp/enabled", "0"));
+  return write_net_sysctl_if_present("ipv4/ping_group_range", "0 2147483647");
+}
+
+// The other end never sends advertisements and duplicates cannot exist, so nothing waits for either.
+Result<> prepare_inside_device() {
+  for (const char* name : {"accept_dad", "autoconf", "accept_ra"})
+    VZ_TRY(write_net_sysctl_if_present(std::string("ipv6/conf/") + kInside + "/" + name, "0"));
+  return write_net_sysctl_if_present(std::string("ipv6/conf/") + kInside + "/addr_gen_mode", "1");
+}
+
+Result<> add_inside(Netlink& inside, const IpAddress& a) {
+  VZ_TRY(inside.add_address(kInside, a));
+  return inside.add_default_route(kInside, a.v6);
+}
+
+// The pair, down, with its settings made; `more` is done inside the namespace at the same time.
+Result<Netlink> make_venet(Netlink& host, Ctid id, const UniqueFd& netns, bool starting) {
+  std::string veth = veth_name(id);
+  VZ_TRY(make_veth(host, veth, kInside, netns, venet_mac(id), venet_mac(id), starting));
+  std::optional<Netlink> inside;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
+    inside = VZ_TRY(Netlink::open_here());
+    return prepare_inside_device();
+  }));
+  VZ_TRY(prepare_host_device(veth));
+  return std::move(*inside);
+}
+
+// Filter before up: there is no moment in which the container can send with a foreign source.
+Result<> venet_up(Netlink& host, Netlink& inside, const std::string& veth, const std::vector<IpAddress>& addresses) {
+  VZ_TRY(set_source_filter(host, veth, {addresses, std::nullopt}));
+  VZ_TRY(inside.set_up(kInside, true));
+  return host.set_up(veth, true);
+}
+
+Result<> setup_routed(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
+                      const std::vector<IpAddress>& addresses, Reporter& reporter) {
+  std::string veth = veth_name(id);
+  for (const IpAddress& a : addresses) VZ_TRY(check_free(host, a, veth));
+  Netlink inside = VZ_TRY(make_venet(host, id, netns, true));
+  VZ_TRY(venet_up(host, inside, veth, addresses));
+  for (const IpAddress& a : addresses) VZ_TRY(add_inside(inside, a));
+  for (const IpAddress& a : addresses) VZ_TRY(route_address(host, a, veth, reporter));
+  for (const IpAddress& a : addresses) {
+    // The container works on this host without its proxies: a missing uplink must not stop it from starting.
+    auto proxied = add_proxies(host, config, a, reporter);
+    if (!proxied) reporter.warn(proxied.error().message());
+  }
+  return {};
+}
+
+// ---- Bridged
+
+bool is_own_name(Ctid id, const std::string& host_ifname) {
+  return host_ifname.rfind("veth" + id.str() + ".", 0) == 0 || host_ifname.rfind("v" + id.str() + ".", 0) == 0;
+}
+
+Result<std::optional<MacAddress>> mac_of(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  return VZ_TRY(MacAddress::parse(text));
+}
+
+Result<> check_bridge(Netlink& host, const Netif& n) {
+  if (n.host_ifname.empty()) return fail(Code::bad_config, "interface " + n.ifname + " has no host_ifname");
+  if (n.mac_filter && n.mac.empty())
+    return fail(Error(Code::bad_config, "interface " + n.ifname + " has no MAC address to filter by")
+                    .with_hint("set --mac, or --mac_filter off"));
+  if (!n.bridge.empty() && !host.link_exists(n.bridge))
+    return fail(
+        Error(Code::netdev, "bridge " + n.bridge + " of interface " + n.ifname + " does not exist")
+            .with_hint("create it: ip link add " + n.bridge + " type bridge && ip link set " + n.bridge + " up"));
+  return {};
+}
+
+Result<> connect_netif(Netlink& host, const Netif& n, const std::optional<MacAddress>& mac) {
+  if (n.mac_filter) VZ_TRY(set_source_filter(host, n.host_ifname, {{}, mac}));
+  if (!n.bridge.empty()) {
+    // A bridge port is no end point of its own: without this the container could talk to the host's link-local
+    // address behind the bridge's filters.
+    VZ_TRY(write_net_sysctl_if_present("ipv6/conf/" + n.host_ifname + "/disable_ipv6", "1"));
+    VZ_TRY(host.set_master(n.host_ifname, n.bridge));
+  }
+  return host.set_up(n.host_ifname, false);
+}
+
+// The interface inside stays down: the container's own network configuration sets it up.
+Result<> setup_bridged(Netlink& host, const UniqueFd& netns, const Netif& n, bool replace) {
+  VZ_TRY(check_bridge(host, n));
+  auto mac = VZ_TRY(mac_of(n.mac));
+  auto host_mac = VZ_TRY(mac_of(n.host_mac));
+  VZ_TRY(make_veth(host, n.host_ifname, n.ifname, netns, host_mac, mac, replace));
+  auto connected = connect_netif(host, n, mac);
+  if (!connected) (void)host.del_link(n.host_ifname);
+  return connected;
+}
+
+Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host,
+                                  Reporter& reporter) {
+  NetworkResult result;
+  auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
+  auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
+  if (!addresses.empty()) {
+    VZ_TRY(as(Code::add_ip, setup_routed(host, config, id, netns, addresses, reporter)));
+    result.veth = veth_name(id);
+  }
+  for (const Netif& n : netifs) {
+    VZ_TRY(as(Code::veth, setup_bridged(host, netns, n, is_own_name(id, n.host_ifname))));
+    result.bridged.push_back(n.host_ifname);
+  }
+  return result;
+}
+
+Result<> plug_address(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
+                      const std::vector<IpAddress>& all, const IpAddress& a, Reporter& reporter) {
+  std::string veth = veth_name(id);
+  bool fresh = !host.link_exists(veth);
+  Netlink inside = VZ_TRY(fresh ? make_venet(host, id, netns, false) : Netlink::open_in(netns));
+  VZ_TRY(venet_up(host, inside, veth, all));
+  VZ_TRY(add_inside(inside, a));
+  VZ_TRY(route_address(host, a, veth, reporter));
+  return add_proxies(host, config, a, reporter);
+}
+
+}  // namespace
+
+Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  VZ_TRY(with_netns(netns, []() -> Result<> {
+    VZ_TRY(prepare_namespace());
+    return VZ_TRY(Netlink::open_here()).set_up("lo", false);
+  }));
+  auto result = setup_links(config, id, netns, host, reporter);
+  // The namespace takes its devices with it, but not at once, and never the proxies.
+  if (!result) (void)cleanup_network(id, config.words("IP_ADDRESS"));
+  return result;
+}
+
+Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
+                const IpAddress& a, Reporter* reporter) {
+  Reporter quiet;
+  Netlink host = VZ_TRY(Netlink::open_here());
+  VZ_TRY(as(Code::add_ip, check_free(host, a, veth_name(id))));
+  auto added = plug_address(host, config, id, netns, all, a, reporter ? *reporter : quiet);
+  if (added) return {};
+  std::vector<IpAddress> rest;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(rest),
+               [&](const IpAddress& o) { return !o.same_address(a); });
+  (void)del_ip(config, id, netns, rest, a);
+  return as(Code::add_ip, std::move(added));
+}
+
+Result<> del_ip(const Config&, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& rest, const IpAddress& a) {
+  std::string veth = veth_name(id);
+  Netlink host = VZ_TRY(Netlink::open_here());
+  VZ_TRY(as(Code::ip, del_proxies(host, a)));
+  VZ_TRY(as(Code::ip, host.del_route(a, veth)));
+  Netlink inside = VZ_TRY(Netlink::open_in(netns));
+  VZ_TRY(as(Code::ip, inside.del_address(kInside, a)));
+  if (!host.link_exists(veth)) return {};
+  return as(Code::ip, set_source_filter(host, veth, {rest, std::nullopt}));
+}
+
+Result<> add_netif(Ctid, const UniqueFd& netns, const Netif& netif) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  return as(Code::veth, setup_bridged(host, netns, netif, false));
+}
+
+Result<> del_netif(Ctid, const UniqueFd&, const Netif& netif) {
+  if (netif.host_ifname.empty()) return {};
+  Netlink host = VZ_TRY(Netlink::open_here());
+  return as(Code::veth, del_veth(host, netif.host_ifname));
+}
+
+Result<> cleanup_network(Ctid id, const std::vector<std::string>& addresses, const std::vector<std::string>& bridged) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  VZ_TRY(del_veth(host, veth_name(id)));
+  for (const std::string& name : bridged) VZ_TRY(del_veth(host, name));
+  for (const std::string& text : addresses) {
+    auto a = IpAddress::parse(text);
+    if (!a) continue;  // never was set up
+    // Still routed: another container has taken it over, and its proxies with it.
+    if (!VZ_TRY(host.who_has(*a))) VZ_TRY(del_proxies(host, *a));
+  }
+  return {};
+}
+
+}  // namespace vz
