@@ -2,7 +2,9 @@
 // From settings to cgroup writes: a pure function, the heart of RAM+swap.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <vz/config.h>
@@ -20,6 +22,10 @@ struct LimitFacts {
   std::string host_cpu_list;   // "0-1", for `--cpumask all`
   std::string host_node_list;  // "0"
   std::string io_device;       // "MAJ:MIN" of the disk that holds the private area, "" if unknown
+  // File that takes an I/O weight: "io.weight", "io.bfq.weight" (v2), "blkio.bfq.weight" (v1), "" if none.
+  std::string io_weight_file;
+  bool io_weight_active = false;                            // the disk's scheduler obeys it
+  std::vector<std::pair<unsigned, std::string>> node_cpus;  // for `--cpumask auto`
 };
 Result<LimitFacts> read_limit_facts(const CgroupHost& cgroups, const std::string& private_path);
 

@@ -40,6 +40,7 @@ struct CgroupHost {
   std::string systemd_v1;        // mount point of v1 name=systemd, where a hybrid systemd keeps its units
   bool systemd_manages = false;  // systemd is PID 1 (/run/systemd/system)
   bool swap_accounting = false;  // v1: memory.memsw.*; v2: memory.swap.max
+  std::string io_weight_file;    // "io.weight", "io.bfq.weight", v1 "blkio.bfq.weight"; "" if the kernel has none
   const ControllerMount* find(Controller c) const;
   // `root` is prefixed to /proc and /sys paths so that tests can pass a fixture tree; "" on a real host.
   static Result<CgroupHost> probe(const std::string& root = "");

@@ -94,6 +94,13 @@ bool swap_accounting_v2(const std::string& root, const std::string& unified) {
   return exists(root + "/proc/swaps") && (!cmdline || cmdline->find("swapaccount=0") == std::string::npos);
 }
 
+// Root groups have no weight; these files tell that the groups below will.
+std::string find_io_weight_file(const std::string& root, const ControllerMount& io) {
+  if (!io.v2) return exists(io.path + "/blkio.bfq.io_service_bytes") ? "blkio.bfq.weight" : "";
+  if (exists(io.path + "/io.cost.qos")) return "io.weight";
+  return exists(root + "/sys/module/bfq") ? "io.bfq.weight" : "";
+}
+
 void add_v1(CgroupHost& host, const std::string& root, const std::vector<Mount>& mounts) {
   auto disabled = disabled_controllers(root);
   for (const auto& row : kControllers) {
@@ -146,6 +153,7 @@ Result<CgroupHost> CgroupHost::probe(const std::string& root) {
   if (const auto* memory = host.find(Controller::memory))
     host.swap_accounting =
         memory->v2 ? swap_accounting_v2(root, memory->path) : exists(memory->path + "/memory.memsw.limit_in_bytes");
+  if (const auto* io = host.find(Controller::io)) host.io_weight_file = find_io_weight_file(root, *io);
   return host;
 }
 
