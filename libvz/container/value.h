@@ -54,24 +54,24 @@ std::string format_on_off_list(const std::vector<OnOff>& list);
 
 // One word of DEVICES: b|c:MAJOR:MINOR|all:[r][w][q]|none. Loop devices are refused: a container that writes to one
 // writes to another container's disk.
-struct DeviceRule {
+struct DeviceEntry {
   char type = 'c';
   std::uint32_t major = 0;
   std::optional<std::uint32_t> minor;  // nullopt: all
   bool read = false, write = false, quota = false;
-  bool operator==(const DeviceRule&) const = default;
+  bool operator==(const DeviceEntry&) const = default;
 };
-Result<std::vector<DeviceRule>> parse_device_rules(std::string_view text);
-std::string format_device_rules(const std::vector<DeviceRule>& rules);
+Result<std::vector<DeviceEntry>> parse_device_list(std::string_view text);
+std::string format_device_list(const std::vector<DeviceEntry>& rules);
 
 // One word of DEVNODES: NAME:[r][w][q]|none, NAME below /dev.
-struct DevnodeRule {
+struct DevnodeEntry {
   std::string name;
   bool read = false, write = false, quota = false;
-  bool operator==(const DevnodeRule&) const = default;
+  bool operator==(const DevnodeEntry&) const = default;
 };
-Result<std::vector<DevnodeRule>> parse_devnode_rules(std::string_view text);
-std::string format_devnode_rules(const std::vector<DevnodeRule>& rules);
+Result<std::vector<DevnodeEntry>> parse_devnode_list(std::string_view text);
+std::string format_devnode_list(const std::vector<DevnodeEntry>& rules);
 
 // Names: a container's (--name), a host's, an interface's, a file name without '/'.
 Result<> check_container_name(std::string_view text);

@@ -40,6 +40,7 @@ enum class Kind {
   device_list,   // b|c:MAJ:MIN|all:[r][w][q]|none, blank separated
   devnode_list,  // NAME:[r][w][q]|none
   netif_list,    // ifname=…,mac=…;ifname=…
+  choice,        // one of the words of metavar, separated by '|'
 };
 
 // When a changed value takes effect.
@@ -74,6 +75,10 @@ VZ_API const Param* find_param_by_option(std::string_view option);  // with the 
 VZ_API Result<std::string> param_from_option(const Param& param, std::string_view text);
 // Checks the text of a file. Code::bad_config with key, value and reason.
 VZ_API Result<> param_check_file(const Param& param, std::string_view text);
+
+// `added` on top of `old`, both canonical: on/off lists, devices and devnodes are merged by name, other lists append
+// what is new, everything else is replaced. For repeated options, and for `set` on the words kinds of a file.
+VZ_API std::string param_merge(const Param& param, std::string_view old, std::string_view added);
 
 // A parsed value warning: the file goes on, the line is ignored (as vzctl 4 did).
 struct ConfigWarning {

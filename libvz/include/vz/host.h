@@ -36,6 +36,7 @@ class VZ_API Host {
   std::string run_dir(Ctid id) const;                         // RUN/ID
   std::string lock_dir() const;                               // LOCKDIR
   std::string template_dir() const;                           // TEMPLATE
+  std::string dump_dir() const;                               // DUMPDIR
   std::string private_path(Ctid id, const Config& ct) const;  // VE_PRIVATE, $VEID expanded
   std::string root_path(Ctid id, const Config& ct) const;     // VE_ROOT, $VEID expanded
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <vz/config.h>
+
+namespace vz {
+
+// Another spelling that is understood and never written.
+struct ParamAlias {
+  const char* alias;
+  const char* name;
+};
+
+std::span<const ParamAlias> option_aliases();  // --ip for --ipadd
+std::span<const ParamAlias> key_aliases();     // DCACHE for DCACHESIZE
+// The key itself, or what it is an alias of.
+std::string_view canonical_key(std::string_view key);
+
+}  // namespace vz
