@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The table of host features: what each one is for, and what to do about a missing one.
+#include "libvz/container/features.h"
+
+#include <algorithm>
+
+#include "libvz/kernel/features.h"
+
+namespace vz {
+
+bool Features::has(std::string_view name) const {
+  return std::any_of(all_.begin(), all_.end(), [&](const Feature& f) { return f.present && f.name == name; });
+}
+
+namespace {
+
+constexpr unsigned kCapSysResource = 24;
+
+struct Adder {
+  Features& out;
+  void operator()(const char* name, Finding f, const char* consequence, const char* remedy) {
+    out.add({name, f.present, std::move(f.detail), consequence, remedy});
+  }
+};
+
+void add_kernel(Adder add) {
+  add("kernel.userns", find_userns(), "containers cannot run unprivileged, so they do not start",
+      "sysctl -w user.max_user_namespaces=65536; a kernel with CONFIG_USER_NS");
+  add("kernel.pidfd", find_pidfd(), "containers do not start", "a kernel of 5.3 or later");
+  add("kernel.clone_into_cgroup", find_clone_into_cgroup(), "containers do not start", "a kernel of 5.7 or later");
+  add("mount.new_api", find_mount_api(), "containers cannot be mounted", "a kernel of 5.2 or later");
+  add("mount.idmapped", find_idmapped_mounts(), "private areas cannot be shown with the container's ids",
+      "a kernel of 5.12 or later");
+  add("seccomp", find_seccomp(), "system calls are not filtered; containers do not start",
+      "a kernel with SECCOMP_FILTER");
+  add("cap.sys_resource", find_capability(kCapSysResource),
+      "hard resource limits and the disk space reserved for root are out of reach; vz does without",
+      "run vz as a root that has all capabilities");
+}
+
+void add_cgroups(Adder add, const CgroupHost& host) {
+  const char* enable = "a kernel with this controller, and no cgroup_disable= on its command line";
+  add("cgroup.v2", find_cgroup2(host), "no device rules, no atomic kill, no start into a cgroup",
+      "mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1");
+  add("cgroup.memory", find_controller(host, Controller::memory), "--ram and --swap cannot be enforced",
+      "boot with cgroup_enable=memory; a kernel with CONFIG_MEMCG");
+  add("cgroup.swap", find_swap_accounting(host), "--swap cannot be enforced", "boot with swapaccount=1");
+  add("cgroup.cpu", find_controller(host, Controller::cpu), "--cpuunits, --cpulimit and --cpus cannot be enforced",
+      enable);
+  add("cgroup.cpuset", find_controller(host, Controller::cpuset), "--cpumask and --nodemask cannot be enforced",
+      enable);
+  add("cgroup.io", find_controller(host, Controller::io), "--iolimit, --iopslimit and --ioprio cannot be enforced",
+      enable);
+  add("cgroup.io.weight", {!host.io_weight_file.empty(), host.io_weight_file}, "--ioprio cannot be enforced",
+      "modprobe bfq, or a kernel with CONFIG_BLK_CGROUP_IOCOST");
+  add("cgroup.pids", find_controller(host, Controller::pids), "--numproc cannot be enforced", enable);
+  add("cgroup.freezer", find_controller(host, Controller::freezer), "containers cannot be frozen or checkpointed",
+      "mount cgroup2, or a kernel with CONFIG_CGROUP_FREEZER");
+  add("cgroup.kill", find_cgroup_kill(host), "stopping a fork bomb takes longer",
+      "cgroup2 and a kernel of 5.14 or later");
+}
+
+void add_bpf(Adder add) {
+  add("bpf.cgroup_device", find_bpf_cgroup_device(),
+      "access to device nodes cannot be restricted; --devices is refused",
+      "a kernel with CONFIG_CGROUP_BPF; root with CAP_BPF");
+  add("bpf.tc", find_bpf_tc(), "a container could use addresses that are not its own",
+      "a kernel with CONFIG_NET_CLS_BPF");
+  add("bpf.lsm", find_bpf_tracing(), "no beancounters in the kernel, no protected project ids",
+      "boot with lsm=…,bpf; a kernel with CONFIG_BPF_LSM and CONFIG_DEBUG_INFO_BTF");
+}
+
+void add_storage(Adder add, const HostPaths& paths) {
+  add("loop", find_loop(), "no image layout: --diskspace cannot be enforced", "modprobe loop");
+  add("fs.ext4", find_filesystem("ext4"), "no image layout: --diskspace cannot be enforced", "modprobe ext4");
+  add("fs.project_quota", find_project_quota(paths.lib),
+      "the dir layout refuses --diskspace; the image layout does not need it",
+      "tune2fs -O quota,project on the unmounted file system, then mount it with -o prjquota");
+}
+
+void add_devices_and_network(Adder add) {
+  add("net.veth", find_link_type("veth"), "containers have no network", "modprobe veth");
+  add("net.bridge", find_link_type("bridge"), "--netif_add has no bridge to join", "modprobe bridge");
+  add("net.ipv4_forward", find_ipv4_forwarding(), "containers reach this host, but nothing behind it",
+      "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d");
+  add("tun", find_device("/dev/net/tun"), "--features tun:on is refused", "modprobe tun");
+  add("fuse", find_device("/dev/fuse"), "--features fuse:on is refused", "modprobe fuse");
+}
+
+void add_services(Adder add) {
+  add("lxcfs", find_lxcfs(), "free and /proc/meminfo inside show the host's memory", "install lxcfs and start it");
+  add("swap", find_swap(), "containers cannot swap: their OOM kill comes at --ram",
+      "swapon a device; compressed RAM will do: install systemd-zram-generator");
+  add("systemd", find_systemd(), "nothing is missing; on a systemd host without libsystemd containers do not start",
+      "install libsystemd0 where systemd runs");
+  add("criu", find_criu(), "no checkpoint, no live migration", "install criu 4.2 or later");
+  add("vz.ko", find_vz_module(), "no swap delay, no /proc/user_beancounters", "install vz-dkms");
+}
+
+}  // namespace
+
+Features probe_features(const HostPaths& paths, const CgroupHost& cgroups) {
+  Features out;
+  Adder add{out};
+  add_kernel(add);
+  add_cgroups(add, cgroups);
+  add_bpf(add);
+  add_storage(add, paths);
+  add_devices_and_network(add);
+  add_services(add);
+  return out;
+}
+
+}  // namespace vz
