@@ -104,8 +104,8 @@ Result<int> Daemon::lease_console(Connection& connection, Ctid id) {
     return fail(Code::not_running, "container " + id.str() + " does not run");
   Ward& ward = found->second;
   if (!ward.master)
-    return fail(Code::not_running, "the console of container " + id.str() +
-                                       " was lost when vzd ended; it comes back with the container's next start");
+    return fail(Code::system, "the console of container " + id.str() +
+                                  " was lost when vzd ended; it comes back with the container's next start");
   if (ward.lease >= 0)
     return fail(Code::locked, "the console of container " + id.str() + " is in use by another vzctl");
   drain(id, ward);

@@ -20,6 +20,8 @@ void Daemon::attach_console(Ctid id, Ward& ward, UniqueFd master) {
   ward.slave = std::move(*slave);
   if (auto added = poller_.add(ward.master.get(), EPOLLIN, token(Token::console, id.value())); !added)
     log(Reporter::Level::warning, id, "console is not drained: " + added.error().message());
+  // The file says "adopted" to a vzctl console that waits.
+  (void)append_bounded(host_.run_dir(id) + "/console.log", "");
   if (manager_) manager_->store("ct-" + id.str(), ward.master.get());
 }
 

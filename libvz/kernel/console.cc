@@ -5,13 +5,12 @@
 #include <chrono>
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libvz/kernel/dir_watch.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/vzd_protocol.h"
 
@@ -51,9 +50,11 @@ Result<std::string> daemon_program() {
   (void)::dup3(report, 3, O_CLOEXEC);
   (void)::close_range(4, ~0u, 0);
   (void)::chdir("/");
-  char name[] = "vzd", flag[] = "--on-demand";
-  char* argv[] = {name, flag, nullptr};
-  ::execv(program, argv);
+  // Nothing of the caller's environment: neither its NOTIFY_SOCKET nor its locale is vzd's business.
+  char name[] = "vzd", path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+  char* argv[] = {name, nullptr};
+  char* env[] = {path, nullptr};
+  ::execve(program, argv, env);
   int err = errno;
   (void)!::write(3, &err, sizeof err);
   ::_exit(127);
@@ -89,24 +90,18 @@ bool nobody_listens(const Error& e) { return e.sys_errno() == ENOENT || e.sys_er
 
 // Starts vzd and waits until its socket appears (vzd renames it into place when it listens).
 Result<UniqueFd> connect_started(const std::string& run_dir) {
-  UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-  if (!watch) return fail_errno("inotify");
-  if (::inotify_add_watch(watch.get(), run_dir.c_str(), IN_MOVED_TO | IN_CREATE) < 0)
-    return fail_errno("watch " + run_dir);
+  DirWatch watch = VZ_TRY(DirWatch::create());
+  VZ_TRY(watch.add(run_dir));
   VZ_TRY(spawn_daemon());
   const auto end = Clock::now() + kStartTimeout;
   for (;;) {
     auto sock = connect_local(vzd_socket_path(run_dir));
     if (sock || !nobody_listens(sock.error())) return sock;
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-    if (left <= 0)
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
+    if (left.count() <= 0)
       return fail(Error(Code::system, "vzd was started but " + vzd_socket_path(run_dir) + " did not appear in 2 s")
                       .with_hint("run `vzd` in a terminal to see why it ends"));
-    pollfd p{watch.get(), POLLIN, 0};
-    (void)::poll(&p, 1, static_cast<int>(left));
-    char drop[4096];
-    while (::read(watch.get(), drop, sizeof drop) > 0) {
-    }
+    VZ_TRY(watch.wait(left));
   }
 }
 

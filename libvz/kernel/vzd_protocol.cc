@@ -127,6 +127,9 @@ Result<UniqueFd> lock_instance(const std::string& path) {
     if (errno == EWOULDBLOCK) return UniqueFd();
     return fail_errno("lock " + path);
   }
+  // For people and scripts; the lock itself is what counts.
+  std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(fd.get(), 0) < 0 || ::write(fd.get(), pid.data(), pid.size()) < 0) return fail_errno("write " + path);
   return fd;
 }
 

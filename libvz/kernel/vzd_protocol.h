@@ -53,7 +53,7 @@ Result<UniqueFd> connect_local(const std::string& path);  // ENOENT or ECONNREFU
 Result<UniqueFd> listen_local(const std::string& path);
 // The next connection, non-blocking; an invalid fd when there is none, or when the peer is neither root nor us.
 Result<UniqueFd> accept_local(const UniqueFd& listener);
-// Exclusive flock; an invalid fd when another process has it.
+// Exclusive flock on a file that holds our pid; an invalid fd when another process has it.
 Result<UniqueFd> lock_instance(const std::string& path);
 
 bool is_pty_master(int fd);
