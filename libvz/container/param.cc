@@ -345,6 +345,18 @@ std::string append_words(std::string_view old, std::string_view added) {
 
 }  // namespace
 
+Result<Limit> parse_param_limit(const Param& param, std::string_view text) {
+  switch (param.kind) {
+    case Kind::pages:
+    case Kind::bytes:
+    case Kind::count:
+    case Kind::kib:
+      return parse_limit(text, unit_of(param), single_of(param));
+    default:
+      return bad("not a limit");
+  }
+}
+
 Result<std::string> param_from_option(const Param& param, std::string_view text) {
   auto out = canonical(param, text, From::option);
   if (out) return out;

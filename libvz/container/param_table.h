@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #pragma once
 
+#include <span>
+#include <string_view>
+
 #include <vz/config.h>
 
 namespace vz {
@@ -15,5 +18,8 @@ std::span<const ParamAlias> option_aliases();  // --ip for --ipadd
 std::span<const ParamAlias> key_aliases();     // DCACHE for DCACHESIZE
 // The key itself, or what it is an alias of.
 std::string_view canonical_key(std::string_view key);
+
+// A beancounter's or disk limit's text in the unit of its row; Code::bad_value for other kinds.
+Result<Limit> parse_param_limit(const Param& param, std::string_view text);
 
 }  // namespace vz
