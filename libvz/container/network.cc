@@ -45,7 +45,9 @@ Result<> del_veth(Netlink& host, const std::string& name) {
 Result<> make_veth(Netlink& host, const std::string& name, const std::string& peer, const UniqueFd& netns,
                    const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac, bool replace) {
   auto made = host.add_veth(name, peer, netns, mac, peer_mac);
-  if (made || made.error().sys_errno() != EEXIST || !replace) return made;
+  if (made || made.error().sys_errno() != EEXIST) return made;
+  if (!replace)
+    return fail(std::move(made.error()).with_hint("remove or rename the device of that name, on the host or inside"));
   VZ_TRY(del_veth(host, name));
   return host.add_veth(name, peer, netns, mac, peer_mac);
 }
@@ -117,7 +119,7 @@ void warn_unless_forwarding(const IpAddress& a, const std::string& link, Reporte
 
 Result<> add_proxies(Netlink& host, const Config& config, const IpAddress& a, Reporter& reporter) {
   for (const std::string& link : VZ_TRY(uplinks(host, config, a))) {
-    VZ_TRY(host.add_proxy_neighbour(a, link));
+    VZ_TRY_CTX(host.add_proxy_neighbour(a, link), "NEIGHBOUR_DEVS");
     if (a.v6) VZ_TRY(write_net_sysctl("ipv6/conf/" + link + "/proxy_ndp", "1"));
     warn_unless_forwarding(a, link, reporter);
   }

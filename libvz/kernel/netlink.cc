@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -158,6 +159,11 @@ Result<Netlink> Netlink::open_here() {
   // libnl opens with SOCK_CLOEXEC.
   if (int rc = nl_connect(sock, NETLINK_ROUTE); rc < 0)
     return fail(Code::system, std::string("open a route netlink socket: ") + nl_geterror(rc));
+  // One read per answer instead of a peek and a read. No answer to our requests comes near this size, and the kernel
+  // cuts dumps to fit.
+  nl_socket_disable_msg_peek(sock);
+  if (int rc = nl_socket_set_msg_buf_size(sock, 32768); rc < 0)
+    return fail(Code::system, std::string("open a route netlink socket: ") + nl_geterror(rc));
   int on = 1;
   (void)::setsockopt(nl_socket_get_fd(sock), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
   (void)::setsockopt(nl_socket_get_fd(sock), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
@@ -260,7 +266,7 @@ Result<> Netlink::set_ingress_program(const std::string& link, int program, cons
   // Without NLM_F_EXCL the same priority and handle replaces: packets see the old or the new program, never none.
   header.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
   header.tcm_handle = 1;
-  header.tcm_info = TC_H_MAKE(1u << 16, __builtin_bswap16(ETH_P_ALL));
+  header.tcm_info = TC_H_MAKE(1u << 16, htons(ETH_P_ALL));
   Request filter(RTM_NEWTFILTER, NLM_F_CREATE, header);
   filter.put(TCA_KIND, std::string("bpf")).nest(TCA_OPTIONS, [&](Request& options) {
     options.put(TCA_BPF_FD, static_cast<std::uint32_t>(program));

@@ -64,7 +64,7 @@ class Netlink {
   // Up, broadcast-capable links that have a subnet containing `a` (NEIGHBOUR_DEVS=detect).
   Result<std::vector<std::string>> links_with_subnet(const IpAddress& a);
 
-  // The source address that this namespace uses towards `dst`; nullopt: no route, or the route gives none.
+  // The source address that this namespace uses towards `dst`; nullopt: no route, or no source that can be answered.
   Result<std::optional<IpAddress>> source_for(const IpAddress& dst);
   // The links that answer ARP or ND for `a`.
   Result<std::vector<std::string>> proxies_of(const IpAddress& a);

@@ -217,7 +217,9 @@ Result<std::optional<std::string>> Netlink::who_has(const IpAddress& a) {
 
 Result<std::optional<IpAddress>> Netlink::source_for(const IpAddress& dst) {
   auto route = VZ_TRY(route_to(sock_, dst, 0));
+  // An IPv6 link-local source may be another device's: `dst` could not answer it.
   if (!route || !route->source || is_loopback(*route->source)) return std::nullopt;
+  if (dst.v6 && is_link_local(*route->source)) return std::nullopt;
   return route->source;
 }
 

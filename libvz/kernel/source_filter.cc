@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include <arpa/inet.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 
@@ -21,8 +22,8 @@ constexpr int kIp4Source = ETH_HLEN + 12;
 constexpr int kIp6Source = ETH_HLEN + 8;
 constexpr int kBuffer = -16;  // of the stack frame, r10: where the source is copied to
 
-constexpr std::int32_t wire16(std::uint16_t value) { return static_cast<std::int32_t>(__builtin_bswap16(value)); }
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "wire16 swaps");
+// A field of the frame as the program loads it.
+std::int32_t wire16(std::uint16_t value) { return htons(value); }
 
 std::int32_t word_at(const std::uint8_t* bytes) {
   std::int32_t word;
@@ -79,18 +80,17 @@ class Program {
   std::size_t size() const { return code_.size(); }
   // Jumps over what has been emitted since `at`.
   void land(std::size_t at) { code_[at].off = static_cast<__s16>(code_.size() - at - 1); }
+  // The verifier refuses code that nothing reaches, so an exit that is not needed is left out.
   std::vector<bpf_insn> finish() && {
-    std::size_t pass_at = code_.size();
-    exit_with(TC_ACT_UNSPEC);
-    std::size_t drop_at = code_.size();
-    exit_with(TC_ACT_SHOT);
-    for (std::size_t at : to_pass_) code_[at].off = static_cast<__s16>(pass_at - at - 1);
-    for (std::size_t at : to_drop_) code_[at].off = static_cast<__s16>(drop_at - at - 1);
+    exit_for(to_pass_, TC_ACT_UNSPEC);
+    exit_for(to_drop_, TC_ACT_SHOT);
     return std::move(code_);
   }
 
  private:
-  void exit_with(std::int32_t action) {
+  void exit_for(const std::vector<std::size_t>& jumps, std::int32_t action) {
+    if (jumps.empty()) return;
+    for (std::size_t at : jumps) land(at);
     set(0, action);
     op(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
   }
