@@ -73,6 +73,10 @@ Result<EndSignals> EndSignals::block() {
 
 EndSignals::~EndSignals() {
   if (!fd_) return;
+  // What was delivered here must not be delivered once more.
+  signalfd_siginfo info;
+  while (::read(fd_.get(), &info, sizeof info) > 0) {
+  }
   sigset_t set = end_set();
   (void)::sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
