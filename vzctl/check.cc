@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "vzctl/command.h"
+#include "vzctl/format.h"
+
+namespace vzctl {
+namespace {
+
+std::string text_or_dash(const char* text) { return text && *text ? text : "-"; }
+
+Table feature_table(const vz::Features& features) {
+  Table table{{{"name", "FEATURE", -1, {}},
+               {"present", "HERE", -4, {}},
+               {"detail", "DETAIL", -1, {}},
+               {"consequence", "WITHOUT IT", -1, {}},
+               {"remedy", "REMEDY", -1, {}}},
+              {}};
+  for (const vz::Feature& f : features.all())
+    table.rows.push_back({{f.name, f.name},
+                          {f.present ? "yes" : "no", f.present, f.present ? Tone::good : Tone::bad},
+                          {f.detail.empty() ? "-" : f.detail, f.detail},
+                          {text_or_dash(f.consequence), f.consequence ? Value(f.consequence) : Value()},
+                          {text_or_dash(f.remedy), f.remedy ? Value(f.remedy) : Value()}});
+  return table;
+}
+
+// Name, state and detail of all; what to do about the missing ones below.
+std::string for_people(const vz::Features& features, bool color) {
+  Table table = feature_table(features);
+  table.columns.resize(3);
+  for (auto& row : table.rows) row.resize(3);
+  std::string out = to_text(table, {.color = color, .fit = true});
+  auto missing =
+      std::count_if(features.all().begin(), features.all().end(), [](const vz::Feature& f) { return !f.present; });
+  if (missing == 0) return out + "\nThis host has everything.\n";
+  out += fmt::format("\n{} of {} missing:\n", missing, features.all().size());
+  for (const vz::Feature& f : features.all()) {
+    if (f.present) continue;
+    out += fmt::format("  {}\n    without it: {}\n    remedy:     {}\n", paint(f.name, Tone::bad, color),
+                       text_or_dash(f.consequence), text_or_dash(f.remedy));
+  }
+  return out;
+}
+
+}  // namespace
+
+int run_check(Invocation& call) {
+  auto format = parse_format(call.options.has("--json") ? "json" : call.options.value_or("--format", "table"));
+  if (!format) return finish(call.reporter, format.error());
+  const vz::Features& features = call.host->features();
+  std::string text = *format == Format::table ? for_people(features, use_color(call.reporter.color(), 1))
+                                              : render(feature_table(features), *format, {});
+  return finish(call.reporter, put(text));
+}
+
+}  // namespace vzctl

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vzctl/columns.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace vzctl {
+namespace {
+
+using Number = std::optional<std::uint64_t>;
+using vz::Host;
+
+constexpr std::uint64_t kPage = 4096;
+
+Cell unset() { return {"-", Value()}; }
+Cell text_cell(const std::optional<std::string>& text) { return text && !text->empty() ? Cell{*text, *text} : unset(); }
+Cell number_cell(Number n) { return n ? Cell{std::to_string(*n), *n} : unset(); }
+Cell yes_no_cell(std::optional<bool> b) { return b ? Cell{*b ? "yes" : "no", *b} : unset(); }
+Number divided(Number n, std::uint64_t by) { return n ? Number(*n / by) : n; }
+
+// The five numbers of a beancounter in its own unit.
+struct Counter {
+  Number held, maxheld, barrier, limit, failcnt;
+};
+
+Number part_of(const Counter& c, Part part) {
+  const Number all[] = {c.held, c.maxheld, c.barrier, c.limit, c.failcnt};
+  return all[static_cast<size_t>(part)];
+}
+
+// Barrier and limit are what is configured; only the host's own reading of the limit is better.
+Counter counter(const ListItem& item, const char* key, Number held, Number max, Number limit, Number fail) {
+  Counter out{held, max, {}, limit, fail};
+  if (auto conf = item.info.config.limit(key)) {
+    out.barrier = conf->barrier;
+    if (!out.limit) out.limit = conf->limit;
+  }
+  return out;
+}
+
+Value number_value(Number n) { return n ? Value(*n) : Value(); }
+
+Cell counter_cell(const Counter& c, Part part) {
+  Number shown = part_of(c, part);
+  return {shown ? std::to_string(*shown) : "-", Value::Object{{"held", number_value(c.held)},
+                                                              {"maxheld", number_value(c.maxheld)},
+                                                              {"barrier", number_value(c.barrier)},
+                                                              {"limit", number_value(c.limit)},
+                                                              {"failcnt", number_value(c.failcnt)}}};
+}
+
+// A beancounter that this host has no reading of: the configuration's barrier and limit.
+template <const char* const& Key>
+Cell configured(const Host&, const ListItem& item, Part part) {
+  return counter_cell(counter(item, Key, {}, {}, {}, {}), part);
+}
+
+Cell numproc(const Host&, const ListItem& i, Part part) {
+  const vz::Sample& s = i.sample;
+  return counter_cell(counter(i, "NUMPROC", s.numproc, s.numproc_max, s.numproc_limit, s.numproc_fail), part);
+}
+Cell physpages(const Host&, const ListItem& i, Part part) {
+  const vz::Sample& s = i.sample;
+  return counter_cell(counter(i, "PHYSPAGES", divided(s.ram_held, kPage), divided(s.ram_max, kPage),
+                              divided(s.ram_limit, kPage), s.ram_fail),
+                      part);
+}
+Cell swappages(const Host&, const ListItem& i, Part part) {
+  const vz::Sample& s = i.sample;
+  return counter_cell(counter(i, "SWAPPAGES", divided(s.swap_held, kPage), divided(s.swap_max, kPage),
+                              divided(s.swap_limit, kPage), s.swap_fail),
+                      part);
+}
+Cell kmemsize(const Host&, const ListItem& i, Part part) {
+  return counter_cell(counter(i, "KMEMSIZE", i.sample.kmem_held, {}, {}, {}), part);
+}
+Cell lockedpages(const Host&, const ListItem& i, Part part) {
+  return counter_cell(counter(i, "LOCKEDPAGES", divided(i.sample.locked_held, kPage), {}, {}, {}), part);
+}
+Cell shmpages(const Host&, const ListItem& i, Part part) {
+  return counter_cell(counter(i, "SHMPAGES", divided(i.sample.shmem_held, kPage), {}, {}, {}), part);
+}
+
+// usage, soft and hard limit; .s is barrier and .h is limit.
+Cell quota_cell(const ListItem& item, const char* key, Number usage, Part part) {
+  auto conf = item.info.config.limit(key);
+  Number soft = conf ? Number(conf->barrier) : Number(), hard = conf ? Number(conf->limit) : Number();
+  Number shown = part == Part::barrier ? soft : part == Part::limit ? hard : usage;
+  return {shown ? std::to_string(*shown) : "-",
+          Value::Object{
+              {"usage", number_value(usage)}, {"softlimit", number_value(soft)}, {"hardlimit", number_value(hard)}}};
+}
+Cell diskspace(const Host&, const ListItem& i, Part part) {
+  return quota_cell(i, "DISKSPACE", divided(i.sample.disk_used, 1024), part);
+}
+Cell diskinodes(const Host&, const ListItem& i, Part part) {
+  return quota_cell(i, "DISKINODES", i.sample.inodes_used, part);
+}
+
+template <const char* const& Key>
+Cell conf_text(const Host&, const ListItem& item, Part) {
+  return text_cell(item.info.config.get(Key));
+}
+template <const char* const& Key>
+Cell conf_number(const Host&, const ListItem& item, Part) {
+  return number_cell(item.info.config.number(Key));
+}
+template <const char* const& Key>
+Cell conf_yes_no(const Host&, const ListItem& item, Part) {
+  return yes_no_cell(item.info.config.yes_no(Key));
+}
+template <const char* const& Key>
+Cell conf_words(const Host&, const ListItem& item, Part) {
+  std::string text;
+  Value::List list;
+  for (const std::string& word : item.info.config.words(Key)) {
+    text += (text.empty() ? "" : " ") + word;
+    list.push_back(word);
+  }
+  return {text.empty() ? "-" : text, std::move(list)};
+}
+
+Cell ctid(const Host&, const ListItem& i, Part) { return number_cell(i.info.id.value()); }
+Cell private_area(const Host& host, const ListItem& i, Part) {
+  return text_cell(host.private_path(i.info.id, i.info.config));
+}
+Cell root_area(const Host& host, const ListItem& i, Part) {
+  return text_cell(host.root_path(i.info.id, i.info.config));
+}
+Cell smart_name(const Host&, const ListItem& i, Part) {
+  auto name = i.info.config.get("NAME");
+  return text_cell(name && !name->empty() ? *name : i.info.id.str());
+}
+Cell status(const Host&, const ListItem& i, Part) {
+  std::string word(status_word(i.info.status));
+  const vz::Status& s = i.info.status;
+  return {word, word, s.running ? Tone::good : s.mounted || s.suspended ? Tone::weak : Tone::plain};
+}
+Cell laverage(const Host&, const ListItem& i, Part) {
+  const auto& load = i.sample.load;
+  if (!load[0] || !load[1] || !load[2]) return unset();
+  return {fmt::format("{:.2f}/{:.2f}/{:.2f}", *load[0], *load[1], *load[2]), Value::List{*load[0], *load[1], *load[2]}};
+}
+Cell uptime(const Host&, const ListItem& i, Part) {
+  if (!i.info.uptime_ns) return unset();
+  std::uint64_t s = *i.info.uptime_ns / 1000000000;
+  return {fmt::format("{:03}d{:02}h:{:02}m:{:02}s", s / 86400, s / 3600 % 24, s / 60 % 60, s % 60), s};
+}
+Cell vswap(const Host&, const ListItem& i, Part) {
+  auto ram = i.info.config.limit("PHYSPAGES");
+  return yes_no_cell(ram && ram->limit != vz::Limit::kUnlimited);
+}
+Cell vm_overcommit(const Host&, const ListItem& i, Part) {
+  auto factor = i.info.config.real("VM_OVERCOMMIT");
+  return factor ? Cell{fmt::format("{:g}", *factor), *factor} : unset();
+}
+
+// Template arguments must have a name with linkage.
+#define KEY(name) constexpr const char* k##name = #name
+KEY(MOUNT_OPTS);
+KEY(ORIGIN_SAMPLE);
+KEY(HOSTNAME);
+KEY(NAME);
+KEY(DESCRIPTION);
+KEY(OSTEMPLATE);
+KEY(IP_ADDRESS);
+KEY(NAMESERVER);
+KEY(SEARCHDOMAIN);
+KEY(CPULIMIT);
+KEY(CPUUNITS);
+KEY(CPUS);
+KEY(CPUMASK);
+KEY(NODEMASK);
+KEY(IOPRIO);
+KEY(IOLIMIT);
+KEY(IOPSLIMIT);
+KEY(ONBOOT);
+KEY(BOOTORDER);
+KEY(VE_LAYOUT);
+KEY(FEATURES);
+KEY(DISABLED);
+KEY(NETFILTER);
+KEY(CAPABILITY);
+KEY(NETIF);
+KEY(PRIVVMPAGES);
+KEY(VMGUARPAGES);
+KEY(OOMGUARPAGES);
+KEY(NUMTCPSOCK);
+KEY(NUMFLOCK);
+KEY(NUMPTY);
+KEY(NUMSIGINFO);
+KEY(TCPSNDBUF);
+KEY(TCPRCVBUF);
+KEY(OTHERSOCKBUF);
+KEY(DGRAMRCVBUF);
+KEY(NUMOTHERSOCK);
+KEY(DCACHESIZE);
+KEY(NUMFILE);
+KEY(NUMIPTENT);
+#undef KEY
+
+constexpr ColumnSpec plain(const char* name, const char* header, int width,
+                           Cell (*cell)(const Host&, const ListItem&, Part), bool numeric = false, bool live = false) {
+  return {name, nullptr, header, width, ColumnKind::plain, live, cell, numeric};
+}
+constexpr ColumnSpec counter_column(const char* name, const char* header,
+                                    Cell (*cell)(const Host&, const ListItem&, Part), bool live = false) {
+  return {name, nullptr, header, 10, ColumnKind::beancounter, live, cell, true};
+}
+
+constexpr ColumnSpec kColumns[] = {
+    {"ctid", "veid", "CTID", 10, ColumnKind::plain, false, ctid, true},
+    plain("private", "PRIVATE", -32, private_area),
+    plain("root", "ROOT", -32, root_area),
+    plain("mount_opts", "MOUNT_OPTS", -16, conf_text<kMOUNT_OPTS>),
+    plain("origin_sample", "ORIGIN_SAMPLE", 32, conf_text<kORIGIN_SAMPLE>),
+    plain("hostname", "HOSTNAME", -32, conf_text<kHOSTNAME>),
+    plain("name", "NAME", -32, conf_text<kNAME>),
+    plain("smart_name", "SMARTNAME", 10, smart_name),
+    plain("description", "DESCRIPTION", -32, conf_text<kDESCRIPTION>),
+    plain("ostemplate", "OSTEMPLATE", -32, conf_text<kOSTEMPLATE>),
+    plain("ip", "IP_ADDR", -15, conf_words<kIP_ADDRESS>),
+    plain("nameserver", "NAMESERVER", -15, conf_words<kNAMESERVER>),
+    plain("searchdomain", "SEARCHDOMAIN", -15, conf_words<kSEARCHDOMAIN>),
+    plain("status", "STATUS", -9, status),
+    counter_column("kmemsize", "KMEMSIZE", kmemsize, true),
+    counter_column("lockedpages", "LOCKEDP", lockedpages, true),
+    counter_column("privvmpages", "PRIVVMP", configured<kPRIVVMPAGES>),
+    counter_column("shmpages", "SHMP", shmpages, true),
+    counter_column("numproc", "NPROC", numproc, true),
+    counter_column("physpages", "PHYSP", physpages, true),
+    counter_column("vmguarpages", "VMGUARP", configured<kVMGUARPAGES>),
+    counter_column("oomguarpages", "OOMGUARP", configured<kOOMGUARPAGES>),
+    counter_column("numtcpsock", "NTCPSOCK", configured<kNUMTCPSOCK>),
+    counter_column("numflock", "NFLOCK", configured<kNUMFLOCK>),
+    counter_column("numpty", "NPTY", configured<kNUMPTY>),
+    counter_column("numsiginfo", "NSIGINFO", configured<kNUMSIGINFO>),
+    counter_column("tcpsndbuf", "TCPSNDB", configured<kTCPSNDBUF>),
+    counter_column("tcprcvbuf", "TCPRCVB", configured<kTCPRCVBUF>),
+    counter_column("othersockbuf", "OTHSOCKB", configured<kOTHERSOCKBUF>),
+    counter_column("dgramrcvbuf", "DGRAMRB", configured<kDGRAMRCVBUF>),
+    counter_column("numothersock", "NOTHSOCK", configured<kNUMOTHERSOCK>),
+    counter_column("dcachesize", "DCACHESZ", configured<kDCACHESIZE>),
+    counter_column("numfile", "NFILE", configured<kNUMFILE>),
+    counter_column("numiptent", "NIPTENT", configured<kNUMIPTENT>),
+    counter_column("swappages", "SWAPP", swappages, true),
+    {"diskspace", nullptr, "DSPACE", 10, ColumnKind::quota, true, diskspace, true},
+    {"diskinodes", nullptr, "DINODES", 10, ColumnKind::quota, true, diskinodes, true},
+    plain("laverage", "LAVERAGE", 14, laverage, true, true),
+    plain("uptime", "UPTIME", 15, uptime, true),
+    plain("cpulimit", "CPULIM", 7, conf_number<kCPULIMIT>, true),
+    plain("cpuunits", "CPUUNI", 7, conf_number<kCPUUNITS>, true),
+    plain("cpus", "CPUS", 5, conf_number<kCPUS>, true),
+    plain("ioprio", "IOP", 3, conf_number<kIOPRIO>, true),
+    plain("iolimit", "IOLIMIT", 10, conf_number<kIOLIMIT>, true),
+    plain("iopslimit", "IOPS", 4, conf_number<kIOPSLIMIT>, true),
+    plain("onboot", "ONBOOT", 6, conf_yes_no<kONBOOT>),
+    plain("bootorder", "BOOTORDER", 10, conf_number<kBOOTORDER>, true),
+    plain("layout", "LAYOUT", 6, conf_text<kVE_LAYOUT>),
+    plain("features", "FEATURES", -15, conf_text<kFEATURES>),
+    plain("vswap", "VSWAP", 5, vswap),
+    plain("disabled", "DISABL", 6, conf_yes_no<kDISABLED>),
+    plain("vm_overcommit", "VM_OVC", 6, vm_overcommit, true),
+    plain("netfilter", "NETFILTER", -9, conf_text<kNETFILTER>),
+    plain("capability", "CAPABILITY", -15, conf_text<kCAPABILITY>),
+    plain("cpumask", "CPUMASK", -15, conf_text<kCPUMASK>),
+    plain("nodemask", "NODEMASK", -15, conf_text<kNODEMASK>),
+    plain("netif", "NETIF", -32, conf_text<kNETIF>),
+};
+
+std::optional<Part> part_from(ColumnKind kind, std::string_view suffix) {
+  if (kind == ColumnKind::beancounter) {
+    if (suffix == "m") return Part::maxheld;
+    if (suffix == "b") return Part::barrier;
+    if (suffix == "l") return Part::limit;
+    if (suffix == "f") return Part::failcnt;
+  }
+  if (kind == ColumnKind::quota) {
+    if (suffix == "s") return Part::barrier;
+    if (suffix == "h") return Part::limit;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::span<const ColumnSpec> column_specs() { return kColumns; }
+
+std::optional<ColumnChoice> find_column(std::string_view name) {
+  std::string_view base = name.substr(0, name.find('.'));
+  std::string_view wanted = base == "vpsid" ? "ctid" : base;
+  auto spec = std::find_if(std::begin(kColumns), std::end(kColumns),
+                           [&](const ColumnSpec& c) { return wanted == c.name || (c.alias && wanted == c.alias); });
+  if (spec == std::end(kColumns)) return {};
+  ColumnChoice out{&*spec, Part::held, std::string(name), base.size() != name.size()};
+  if (out.suffixed) {
+    auto part = part_from(spec->kind, name.substr(base.size() + 1));
+    if (!part) return {};
+    out.part = *part;
+  }
+  return out;
+}
+
+std::string_view status_word(const vz::Status& s) {
+  return s.running ? "running" : s.mounted ? "mounted" : s.suspended ? "suspended" : "stopped";
+}
+
+}  // namespace vzctl

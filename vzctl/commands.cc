@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <algorithm>
+#include <array>
+
+#include "vzctl/command.h"
+#include "vzctl/settings.h"
+
+namespace vzctl {
+namespace {
+
+constexpr Option kCreateOptions[] = {
+    {"--ostemplate", "NAME", "OS template in TEMPLATE/cache; DEF_OSTEMPLATE otherwise", Values::ostemplate},
+    {"--config", "NAME", "Take the settings of the sample ve-NAME.conf-sample; CONFIGFILE otherwise", Values::sample},
+    {"--ve_layout,--velayout,--layout", "image|dir",
+     "image (also ploop): a file system of its own in one file, with an exact limit; dir (also simfs): a directory"},
+    {"--force", nullptr, "Go on where only a limit cannot be enforced"},
+};
+constexpr Option kStartOptions[] = {
+    {"--force", nullptr, "Start although DISABLED=yes, or although a limit cannot be enforced"},
+    {"--wait", nullptr, "Return when the container's init says that it is up"},
+    {"--skip-fsck", nullptr, "Do not check the image's file system first"},
+    {"--skip-remount", nullptr, nullptr},
+    {"--skip_ve_setup", nullptr, nullptr},
+};
+constexpr Option kStopOptions[] = {
+    {"--fast", nullptr, "Kill at once instead of asking init to shut down"},
+    {"--skip-umount", nullptr, "Leave the file system mounted"},
+    {"--stop-timeout", "SECONDS", "Kill after this time; STOP_TIMEOUT or 120 otherwise"},
+};
+constexpr auto kRestartOptions = [] {
+  std::array<Option, std::size(kStartOptions) + std::size(kStopOptions)> all{};
+  std::copy(std::begin(kStartOptions), std::end(kStartOptions), all.begin());
+  std::copy(std::begin(kStopOptions), std::end(kStopOptions), all.begin() + std::size(kStartOptions));
+  return all;
+}();
+constexpr Option kStatusOptions[] = {{"-j,--json", nullptr, "Print one JSON object"}};
+constexpr Option kSetOptions[] = {
+    {"--save", nullptr, "Write the changes to the configuration file"},
+    {"--force", nullptr, "With --save: write even what cannot be applied now"},
+    {"--setmode", "restart|ignore", "What to do when a change needs a restart"},
+    {"--dry-run", nullptr, "Print what would be written where, and write nothing"},
+    {"--applyconfig", "NAME", "Apply the settings of the sample ve-NAME.conf-sample", Values::sample},
+    {"--reset_ub", nullptr, "Apply the limits of the configuration file again; allows no other option"},
+    {"-j,--json", nullptr, "With --dry-run: print JSON"},
+    {"--offline,--offline-resize", nullptr, nullptr},
+    {"--skip_arpdetect", nullptr, nullptr},
+};
+constexpr Option kDestroyOptions[] = {{"--force", nullptr, "Do not ask on a terminal"}};
+constexpr Option kCheckOptions[] = {
+    {"-j,--json", nullptr, "Print JSON"},
+    {"--format", "FORMAT", "table, json, csv or yaml", Values::format},
+};
+constexpr Option kHelpOptions[] = {
+    {"--rst", "PART",
+     "Print a part of the manual as reStructuredText: commands, globals, options, keys, hostkeys, vzlist or columns"}};
+
+constexpr const char* kPlannedText =
+    "Known from OpenVZ and kept for scripts; answers `not available yet` with exit status 172.";
+
+Command planned(const char* name, std::vector<const char*> aliases, const char* synopsis, const char* summary) {
+  return {.name = name,
+          .aliases = std::move(aliases),
+          .needs = Needs::nothing,
+          .synopsis = synopsis,
+          .summary = summary,
+          .details = kPlannedText,
+          .options = {},
+          .max_words = Command::kRaw,
+          .run = run_planned,
+          .planned = true};
+}
+
+std::vector<Command> lifecycle_commands() {
+  return {
+      {"create",
+       {},
+       Needs::ctid,
+       "CTID [OPTIONS]",
+       "Create a container",
+       "Unpacks an OS template into a new private area and writes ETC/conf/CTID.conf from a sample and the options.",
+       kCreateOptions,
+       0,
+       run_create,
+       Settings::create,
+       true},
+      {"destroy",
+       {"delete"},
+       Needs::container,
+       "CTID [--force]",
+       "Remove a stopped container",
+       "Removes the private area and renames the configuration to CTID.conf.destroyed. On a terminal it asks first.",
+       kDestroyOptions,
+       0,
+       run_destroy,
+       Settings::none,
+       true},
+      {"start",
+       {},
+       Needs::container,
+       "CTID [--wait] [--force] [--skip-fsck]",
+       "Mount and start a container",
+       "",
+       kStartOptions,
+       0,
+       run_start,
+       Settings::none,
+       true},
+      {"stop",
+       {},
+       Needs::container,
+       "CTID [--fast] [--skip-umount] [--stop-timeout SECONDS]",
+       "Stop and unmount a container",
+       "Asks the container's init to shut down and kills everything in it when that takes too long. A container that "
+       "is not running is no error.",
+       kStopOptions,
+       0,
+       run_stop,
+       Settings::none,
+       true},
+      {"restart",
+       {},
+       Needs::container,
+       "CTID [OPTIONS of start and stop]",
+       "Stop and start a container",
+       "",
+       kRestartOptions,
+       0,
+       run_restart,
+       Settings::none,
+       true},
+      {"status",
+       {},
+       Needs::ctid,
+       "CTID [--json]",
+       "Print the container's state on one line",
+       "Prints `CTID N exist|deleted mounted|unmounted running|down [suspended]`. The exit status is always 0, also "
+       "for an unknown container.",
+       kStatusOptions,
+       0,
+       run_status},
+      {"mount",
+       {},
+       Needs::container,
+       "CTID",
+       "Mount a stopped container's root at VE_ROOT",
+       "",
+       {},
+       0,
+       run_mount,
+       Settings::none,
+       true},
+      {"umount",
+       {},
+       Needs::container,
+       "CTID",
+       "Unmount a stopped container's root",
+       "",
+       {},
+       0,
+       run_umount,
+       Settings::none,
+       true},
+  };
+}
+
+std::vector<Command> work_commands() {
+  return {
+      {"set",
+       {},
+       Needs::ctid,
+       "CTID [--save] [--dry-run] [--setmode restart|ignore] SETTINGS...",
+       "Change settings of a container",
+       "Applies the settings to a running container at once where that is possible; with --save they are written to "
+       "its configuration file too. If a setting cannot be applied, nothing is saved.",
+       kSetOptions,
+       0,
+       run_set,
+       Settings::set,
+       true},
+      {"exec",
+       {"exec2", "exec3"},
+       Needs::container,
+       "CTID COMMAND [ARG...] | -",
+       "Run a command in a running container",
+       "exec and exec2 join the arguments with blanks and hand them to the container's shell; `-` reads commands from "
+       "standard input. exec3 runs the program without a shell. exec returns 8 when the command fails; exec2 and "
+       "exec3 return the command's own exit status.",
+       {},
+       Command::kRaw,
+       run_exec},
+      {"enter",
+       {},
+       Needs::container,
+       "CTID [--exec COMMAND [ARG...]]",
+       "Open a login shell in a running container",
+       "The shell runs on a terminal that belongs to the container.",
+       {},
+       Command::kRaw,
+       run_enter},
+      {"console",
+       {},
+       Needs::container,
+       "CTID [TTY]",
+       "Attach to the container's console",
+       "`Esc .` detaches. TTY is 1 unless given. May be started before the container.",
+       {},
+       1,
+       run_console},
+      {"runscript",
+       {},
+       Needs::container,
+       "CTID FILE",
+       "Run a script of the host inside the container",
+       "A stopped container is mounted and set up without init for the script, and unmounted again.",
+       {},
+       1,
+       run_runscript,
+       Settings::none,
+       true},
+      {"check",
+       {},
+       Needs::host,
+       "[--json|--format FORMAT]",
+       "Print what this host can and cannot do",
+       "One line for each kernel feature, and for each missing one what does not work and what to do.",
+       kCheckOptions,
+       0,
+       run_check},
+      {"help", {}, Needs::nothing, "[COMMAND]", "Print help", "", kHelpOptions, 1, run_help},
+      {"completion",
+       {},
+       Needs::nothing,
+       "bash|zsh|fish",
+       "Print a completion script for a shell",
+       "",
+       {},
+       1,
+       run_completion},
+  };
+}
+
+std::vector<Command> planned_commands() {
+  return {
+      planned("suspend", {"chkpnt"}, "CTID [--dumpfile FILE]", "Save a running container to a file"),
+      planned("resume", {"restore"}, "CTID [--dumpfile FILE]", "Continue a suspended container"),
+      planned("snapshot", {}, "CTID [--id UUID] [--name NAME]", "Take a snapshot"),
+      planned("snapshot-switch", {}, "CTID --id UUID", "Return to a snapshot"),
+      planned("snapshot-delete", {}, "CTID --id UUID", "Delete a snapshot"),
+      planned("snapshot-mount", {}, "CTID --id UUID --target DIR", "Mount a snapshot"),
+      planned("snapshot-umount", {}, "CTID --id UUID", "Unmount a snapshot"),
+      planned("snapshot-list", {}, "CTID", "List snapshots"),
+      planned("migrate", {}, "CTID HOST", "Move a container to another host"),
+      planned("convert", {}, "CTID --layout LAYOUT", "Convert to another layout"),
+      planned("compact", {}, "CTID", "Give unused blocks of the image back"),
+      planned("quotaon", {}, "CTID", "Switch the disk quota on"),
+      planned("quotaoff", {}, "CTID", "Switch the disk quota off"),
+      planned("quotainit", {}, "CTID", "Count the disk quota anew"),
+  };
+}
+
+}  // namespace
+
+std::span<const Command> commands() {
+  static const std::vector<Command> all = [] {
+    std::vector<Command> list = lifecycle_commands();
+    for (auto* more : {work_commands, planned_commands})
+      for (Command& command : more()) list.push_back(std::move(command));
+    return list;
+  }();
+  return all;
+}
+
+const Command* find_command(std::string_view name) {
+  for (const Command& command : commands()) {
+    if (name == command.name) return &command;
+    for (const char* alias : command.aliases)
+      if (name == alias) return &command;
+  }
+  return nullptr;
+}
+
+std::vector<Option> command_options(const Command& command) {
+  std::vector<Option> all(command.options.begin(), command.options.end());
+  auto known = [&](std::string_view name) {
+    return std::any_of(all.begin(), all.end(), [&](const Option& o) { return option_name(o) == name; });
+  };
+  for (const Option& option : setting_options(command.settings))
+    if (!known(option_name(option))) all.push_back(option);
+  return all;
+}
+
+std::span<const Option> start_options() { return kStartOptions; }
+std::span<const Option> stop_options() { return kStopOptions; }
+
+}  // namespace vzctl
