@@ -10,7 +10,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -241,6 +243,66 @@ Result<std::vector<std::string>> list_dir(const std::string& path) { return list
 
 Result<std::vector<std::string>> list_dir_at(int dirfd, const std::string& path) {
   return list_fd(VZ_TRY(open_at(dirfd, path, O_RDONLY | O_DIRECTORY)), path);
+}
+
+Result<UniqueFd> lock_file(const std::string& path) {
+  UniqueFd fd = VZ_TRY(open_file(path, O_RDWR | O_CREAT, 0600));
+  while (::flock(fd.get(), LOCK_EX) != 0)
+    if (errno != EINTR) return fail_errno("lock " + path);
+  return fd;
+}
+
+Result<> set_file_size(int fd, std::uint64_t bytes) {
+  if (bytes > static_cast<std::uint64_t>(LLONG_MAX)) return fail(Error::from_errno(EFBIG, "set size"));
+  if (::ftruncate(fd, static_cast<off_t>(bytes)) != 0) return fail_errno("set size");
+  return {};
+}
+
+Result<> set_owner(const std::string& path, uid_t uid, gid_t gid) {
+  if (::lchown(path.c_str(), uid, gid) != 0) return fail_errno("change owner of " + path);
+  return {};
+}
+
+Result<uid_t> owner_of(int fd) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  return st.st_uid;
+}
+
+Result<> sync_file(int fd) {
+  if (::fsync(fd) != 0) return fail_errno("fsync");
+  return {};
+}
+
+Result<> sync_file_system(int fd) {
+  if (::syncfs(fd) != 0) return fail_errno("syncfs");
+  return {};
+}
+
+Result<std::string> read_head(int fd, std::size_t bytes) {
+  std::string text(bytes, '\0');
+  ssize_t n = ::pread(fd, text.data(), text.size(), 0);
+  if (n < 0) return fail_errno("read");
+  text.resize(static_cast<std::size_t>(n));
+  return text;
+}
+
+Result<std::uint64_t> file_size(int fd) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  return static_cast<std::uint64_t>(st.st_size);
+}
+
+Result<std::uint64_t> file_offset(int fd) {
+  off_t at = ::lseek(fd, 0, SEEK_CUR);
+  if (at < 0) return fail_errno("lseek");
+  return static_cast<std::uint64_t>(at);
+}
+
+Result<FreeSpace> free_space(int fd) {
+  struct statvfs st;
+  if (::fstatvfs(fd, &st) != 0) return fail_errno("statvfs");
+  return FreeSpace{static_cast<std::uint64_t>(st.f_bavail) * st.f_frsize, st.f_favail};
 }
 
 }  // namespace vz

@@ -38,6 +38,24 @@ Result<> remove_tree_at(int dirfd, const std::string& name);
 Result<std::vector<std::string>> list_dir(const std::string& path);  // names without . and .., sorted
 Result<std::vector<std::string>> list_dir_at(int dirfd, const std::string& path);
 
+// Exclusive flock(2) on a file made when missing, held until the descriptor is closed. Waits for other holders.
+Result<UniqueFd> lock_file(const std::string& path);
+Result<> set_file_size(int fd, std::uint64_t bytes);                // ftruncate(2): grows sparse
+Result<> set_owner(const std::string& path, uid_t uid, gid_t gid);  // of a directory, not through a symlink
+Result<uid_t> owner_of(int fd);
+Result<> sync_file(int fd);         // fsync(2); for a directory: its names
+Result<> sync_file_system(int fd);  // syncfs(2); also reports write-back errors since `fd` was opened
+Result<std::string> read_head(int fd, std::size_t bytes);  // pread(2) from offset 0: at most that many
+Result<std::uint64_t> file_size(int fd);
+Result<std::uint64_t> file_offset(int fd);  // shared with every process that inherited the descriptor
+
+// statvfs(3) of the file system that holds `fd`: what an unprivileged writer can still take.
+struct FreeSpace {
+  std::uint64_t bytes = 0;
+  std::uint64_t inodes = 0;
+};
+Result<FreeSpace> free_space(int fd);
+
 inline Result<UniqueFd> open_file(const std::string& path, int flags, mode_t mode) {
   return open_at(-100 /* AT_FDCWD */, path, flags, mode);
 }

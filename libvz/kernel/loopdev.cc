@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/kernel/loopdev.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <fmt/format.h>
+
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+constexpr unsigned kLoopMajor = 7;
+// LOOP_CTL_GET_FREE reserves nothing: with N starters at a time each may lose N-1 times.
+constexpr int kAttachRetries = 1024;
+
+// devtmpfs makes the node before LOOP_CTL_GET_FREE returns; where /dev is something else nobody does, so we do.
+Result<UniqueFd> open_device(int number, int flags) {
+  std::string path = fmt::format("/dev/loop{}", number);
+  auto fd = open_file(path, flags);
+  if (fd || fd.error().sys_errno() != ENOENT) return fd;
+  if (::mknod(path.c_str(), S_IFBLK | 0660, makedev(kLoopMajor, static_cast<unsigned>(number))) != 0 && errno != EEXIST)
+    return fail_errno("create " + path);
+  return open_file(path, flags);
+}
+
+// Binds device and file in one step. EBUSY: someone else was faster.
+int configure(int device_fd, int image_fd, std::uint32_t flags) {
+  loop_config config = {};
+  config.fd = static_cast<std::uint32_t>(image_fd);
+  config.info.lo_flags = flags;
+  return ::ioctl(device_fd, LOOP_CONFIGURE, &config);
+}
+
+// Direct I/O keeps an image's data once in memory, charged to the container, instead of twice; file systems that
+// cannot (tmpfs before 6.6, odd sector sizes) answer EINVAL.
+int configure_best(int device_fd, int image_fd, bool read_only) {
+  std::uint32_t flags = LO_FLAGS_AUTOCLEAR;
+  if (read_only) flags |= LO_FLAGS_READ_ONLY;
+  if (configure(device_fd, image_fd, flags | LO_FLAGS_DIRECT_IO) == 0) return 0;
+  if (errno != EINVAL) return -1;
+  return configure(device_fd, image_fd, flags);
+}
+
+bool backed_by(int device_fd, const struct stat& image) {
+  loop_info64 info = {};
+  return ::ioctl(device_fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == image.st_ino &&
+         info.lo_device == image.st_dev;
+}
+
+}  // namespace
+
+Result<LoopDevice> attach_loop(int image_fd, bool read_only) {
+  auto control = open_file("/dev/loop-control", O_RDWR);
+  if (!control)
+    return fail(std::move(control).error().with_code(Code::unsupported).with_hint("load the module: modprobe loop"));
+  for (int i = 0; i < kAttachRetries; ++i) {
+    int number = ::ioctl(control->get(), LOOP_CTL_GET_FREE);
+    if (number < 0) return fail_errno("find a free loop device", Code::mount_image);
+    UniqueFd device = VZ_TRY(open_device(number, read_only ? O_RDONLY : O_RDWR));
+    if (configure_best(device.get(), image_fd, read_only) == 0)
+      return LoopDevice{std::move(device), fmt::format("/dev/loop{}", number)};
+    if (errno != EBUSY && errno != EAGAIN)
+      return fail_errno(fmt::format("attach the image to /dev/loop{}", number), Code::mount_image);
+  }
+  return fail(Error::from_errno(EBUSY, "attach the image to a loop device", Code::mount_image));
+}
+
+Result<> loop_set_capacity(const std::string& path) {
+  UniqueFd device = VZ_TRY(open_file(path, O_RDWR));
+  if (::ioctl(device.get(), LOOP_SET_CAPACITY, 0) != 0)
+    return fail_errno("set the size of " + path, Code::resize_image);
+  return {};
+}
+
+Result<std::string> find_loop(const std::string& image_path) {
+  struct stat image;
+  if (::stat(image_path.c_str(), &image) != 0) return fail_errno("stat " + image_path);
+  auto blocks = list_dir("/sys/block");
+  if (!blocks) return std::string();
+  for (const auto& name : *blocks) {
+    // An unbound device has no "loop" directory; opening each of them would be slow and wake udev.
+    if (!name.starts_with("loop") || !exists("/sys/block/" + name + "/loop")) continue;
+    auto device = open_file("/dev/" + name, O_RDONLY);
+    if (device && backed_by(device->get(), image)) return "/dev/" + name;
+  }
+  return std::string();
+}
+
+}  // namespace vz
