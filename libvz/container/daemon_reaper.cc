@@ -3,6 +3,7 @@
 
 #include <vz/container.h>
 #include "libvz/container/daemon.h"
+#include "libvz/container/prefix_reporter.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/job.h"
 
@@ -16,20 +17,9 @@ constexpr auto kRebootWindow = std::chrono::seconds(30);
 constexpr std::uint32_t kMaxRetries = 60;  // one a second while another vzctl has the container's lock
 constexpr int kLockedStatus = static_cast<int>(Code::locked);
 
-// Messages of a job go to vzd's log with the container's number.
-class WardReporter : public Reporter {
- public:
-  WardReporter(Reporter& out, Ctid id) : out_(out), prefix_("CT " + id.str() + ": ") {}
-  void say(Level level, std::string_view text) override { out_.say(level, prefix_ + std::string(text)); }
-
- private:
-  Reporter& out_;
-  std::string prefix_;
-};
-
 // In the child, with an own view of the host: the configuration may have changed since vzd started.
 int run_job(HostPaths paths, Ctid id, bool reboot, Reporter& out) {
-  WardReporter reporter(out, id);
+  PrefixReporter reporter(out, id);
   auto work = [&]() -> Result<> {
     Host host = VZ_TRY(Host::open(paths));
     Container container(host, id);
