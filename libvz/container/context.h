@@ -11,6 +11,7 @@
 #include <vz/host.h>
 #include <vz/reporter.h>
 #include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/devices.h"
 #include "libvz/kernel/process.h"
 
 namespace vz {
@@ -44,7 +45,7 @@ Result<int> run_without_init(Context& ct, std::vector<std::string> argv, int std
 struct Access {
   Sandbox sandbox;
   std::vector<DeviceNode> nodes;
-  std::vector<struct DeviceRule> rules;
+  std::vector<DeviceRule> rules;
 };
 Result<Access> plan_access(const Config& config);
 bool feature_on(const Config& config, const std::string& name);  // FEATURES="nesting:on"

@@ -98,6 +98,9 @@ Result<int> Container::runscript(const std::string& host_file, Reporter& reporte
   return run_without_init(ct, {"/bin/sh"}, script->get());
 }
 
-Result<int> Container::console(int tty, Reporter& reporter) { return attach_console(*host_, id_, tty, reporter); }
+Result<> Container::console(int tty, Reporter& reporter) {
+  VZ_TRY(attach_console(*host_, id_, tty, reporter));
+  return {};
+}
 
 }  // namespace vz

@@ -70,15 +70,6 @@ Result<> forward_ip6(const std::string& veth, Reporter& reporter) {
   return {};
 }
 
-// Before the device goes up: no link-local address is made, and none of its packets is taken for configuration.
-Result<> prepare_host_device(const std::string& veth) {
-  VZ_TRY(write_net_sysctl("ipv4/conf/" + veth + "/forwarding", "1"));
-  VZ_TRY(write_net_sysctl("ipv4/conf/" + veth + "/accept_redirects", "0"));
-  VZ_TRY(write_net_sysctl_if_present("ipv6/conf/" + veth + "/addr_gen_mode", "1"));
-  VZ_TRY(write_net_sysctl_if_present("ipv6/conf/" + veth + "/accept_ra", "0"));
-  return write_net_sysctl_if_present("ipv6/conf/" + veth + "/accept_redirects", "0");
-}
-
 // A host that has no address of its own beyond loopback would talk to the container from 127.0.0.1 or ::1, which
 // cannot be answered. Then, and only then, its end of the link gets a link-local address.
 Result<> ensure_source(Netlink& host, const IpAddress& a, const std::string& veth) {
@@ -133,19 +124,11 @@ Result<> del_proxies(Netlink& host, const IpAddress& a) {
 
 // ---- The container's side
 
-// Inherited by the namespace's later devices and sockets; see reference of each: MPTCP sockets cannot be
-// checkpointed; ping without privileges lets `ping` work without file capabilities in the template. The range is in
-// the writer's ids, and the whole space is harmless: only the container's processes are in the namespace.
+// MPTCP sockets cannot be checkpointed; programs fall back to TCP when there are none. The group range lets `ping`
+// work without file capabilities in the template: it is in the writer's ids, and the whole space is harmless because
+// only the container's processes are in the namespace.
 Result<> prepare_namespace() {
-  VZ_TRY(write_net_sysctl_if_present("mptcp/enabled", "0"));
-  return write_net_sysctl_if_present("ipv4/ping_group_range", "0 2147483647");
-}
-
-// The other end never sends advertisements and duplicates cannot exist, so nothing waits for either.
-Result<> prepare_inside_device() {
-  for (const char* name : {"accept_dad", "autoconf", "accept_ra"})
-    VZ_TRY(write_net_sysctl_if_present(std::string("ipv6/conf/") + kInside + "/" + name, "0"));
-  return write_net_sysctl_if_present(std::string("ipv6/conf/") + kInside + "/addr_gen_mode", "1");
+  return write_net_sysctls_apart({{"mptcp/enabled", "0"}, {"ipv4/ping_group_range", "0 2147483647"}});
 }
 
 Result<> add_inside(Netlink& inside, const IpAddress& a) {
@@ -153,17 +136,13 @@ Result<> add_inside(Netlink& inside, const IpAddress& a) {
   return inside.add_default_route(kInside, a.v6);
 }
 
-// The pair, down, with its settings made; `more` is done inside the namespace at the same time.
-Result<Netlink> make_venet(Netlink& host, Ctid id, const UniqueFd& netns, bool starting) {
+// The pair, still down. Neither end gets an IPv6 link-local address: both would be made from the same MAC. Without one
+// the kernel sends no router solicitation, and the filter lets no advertisement through.
+Result<> make_venet(Netlink& host, Netlink& inside, Ctid id, const UniqueFd& netns, bool starting) {
   std::string veth = veth_name(id);
   VZ_TRY(make_veth(host, veth, kInside, netns, venet_mac(id), venet_mac(id), starting));
-  std::optional<Netlink> inside;
-  VZ_TRY(with_netns(netns, [&]() -> Result<> {
-    inside = VZ_TRY(Netlink::open_here());
-    return prepare_inside_device();
-  }));
-  VZ_TRY(prepare_host_device(veth));
-  return std::move(*inside);
+  VZ_TRY(inside.set_routed(kInside, false));
+  return host.set_routed(veth, true);
 }
 
 // Filter before up: there is no moment in which the container can send with a foreign source.
@@ -173,11 +152,11 @@ Result<> venet_up(Netlink& host, Netlink& inside, const std::string& veth, const
   return host.set_up(veth, true);
 }
 
-Result<> setup_routed(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
+Result<> setup_routed(Netlink& host, Netlink& inside, const Config& config, Ctid id, const UniqueFd& netns,
                       const std::vector<IpAddress>& addresses, Reporter& reporter) {
   std::string veth = veth_name(id);
   for (const IpAddress& a : addresses) VZ_TRY(check_free(host, a, veth));
-  Netlink inside = VZ_TRY(make_venet(host, id, netns, true));
+  VZ_TRY(make_venet(host, inside, id, netns, true));
   VZ_TRY(venet_up(host, inside, veth, addresses));
   for (const IpAddress& a : addresses) VZ_TRY(add_inside(inside, a));
   for (const IpAddress& a : addresses) VZ_TRY(route_address(host, a, veth, reporter));
@@ -234,13 +213,14 @@ Result<> setup_bridged(Netlink& host, const UniqueFd& netns, const Netif& n, boo
   return connected;
 }
 
-Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host,
+Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host, Netlink& inside,
                                   Reporter& reporter) {
   NetworkResult result;
+  VZ_TRY(inside.set_up("lo", false));
   auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
   auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
   if (!addresses.empty()) {
-    VZ_TRY(as(Code::add_ip, setup_routed(host, config, id, netns, addresses, reporter)));
+    VZ_TRY(as(Code::add_ip, setup_routed(host, inside, config, id, netns, addresses, reporter)));
     result.veth = veth_name(id);
   }
   for (const Netif& n : netifs) {
@@ -253,8 +233,8 @@ Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd&
 Result<> plug_address(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
                       const std::vector<IpAddress>& all, const IpAddress& a, Reporter& reporter) {
   std::string veth = veth_name(id);
-  bool fresh = !host.link_exists(veth);
-  Netlink inside = VZ_TRY(fresh ? make_venet(host, id, netns, false) : Netlink::open_in(netns));
+  Netlink inside = VZ_TRY(Netlink::open_in(netns));
+  if (!host.link_exists(veth)) VZ_TRY(make_venet(host, inside, id, netns, false));
   VZ_TRY(venet_up(host, inside, veth, all));
   VZ_TRY(add_inside(inside, a));
   VZ_TRY(route_address(host, a, veth, reporter));
@@ -265,11 +245,13 @@ Result<> plug_address(Netlink& host, const Config& config, Ctid id, const Unique
 
 Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter) {
   Netlink host = VZ_TRY(Netlink::open_here());
-  VZ_TRY(with_netns(netns, []() -> Result<> {
+  std::optional<Netlink> inside;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
     VZ_TRY(prepare_namespace());
-    return VZ_TRY(Netlink::open_here()).set_up("lo", false);
+    inside = VZ_TRY(Netlink::open_here());
+    return {};
   }));
-  auto result = setup_links(config, id, netns, host, reporter);
+  auto result = setup_links(config, id, netns, host, *inside, reporter);
   // The namespace takes its devices with it, but not at once, and never the proxies.
   if (!result) (void)cleanup_network(id, config.words("IP_ADDRESS"));
   return result;
