@@ -11,7 +11,7 @@ DEBIAN_RELEASES='bullseye|bookworm|trixie|forky|sid|oldstable|stable|testing|uns
 mirror() {
 	# shellcheck disable=SC2016 # apt expands these
 	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-		awk -v r="^($1)\$" '$3 == "main" && $2 ~ r { print $1; exit }'
+		awk -v r="^($1)\$" '$3 == "main" && $2 ~ r && !n++ { print $1 }'
 }
 
 # sources SUITE: lines for sources.list; the security suite where the machine has one.

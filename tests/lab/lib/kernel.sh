@@ -39,14 +39,16 @@ make_kernel() {
 
 # Newer releases split the kernel; linux-base-* holds the list of built-in modules.
 fetch_kernel() {
-	local dir=$1 suite=$2 apt=$1/apt image version debs=()
+	local dir=$1 suite=$2 apt=$1/apt depends image version debs=()
 	apt_for "$apt" "$suite" || return
 	export APT_CONFIG=$apt/apt.conf
-	image=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-[0-9]/ { print $2 }')
+	depends=$(apt-cache depends linux-image-amd64)
+	image=$(awk '/Depends: linux-image-[0-9]/ { print $2 }' <<<"$depends")
 	[ -n "$image" ] || die "$suite has no linux-image-amd64"
 	version=${image#linux-image-}
 	debs=("$image")
-	if apt-cache depends "$image" | grep -q "linux-modules-$version"; then
+	depends=$(apt-cache depends "$image")
+	if [[ $depends == *"linux-modules-$version"* ]]; then
 		debs=("linux-base-$version" "linux-binary-$version" "linux-modules-$version")
 	fi
 	(cd "$apt/cache/archives" && apt-get -qq download "${debs[@]}") || return
