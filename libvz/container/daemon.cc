@@ -39,7 +39,7 @@ void Daemon::log(Reporter::Level level, Ctid id, const std::string& text) {
 Result<bool> Daemon::open() {
   const std::string& run = host_.paths().run;
   VZ_TRY(make_dirs(run, 0755));
-  instance_ = VZ_TRY(lock_instance(run + "/vzd.lock"));
+  instance_ = VZ_TRY(lock_instance(run + "/vzd.pid"));
   if (!instance_) return false;
   raise_open_files();
   poller_ = VZ_TRY(Poller::create());
