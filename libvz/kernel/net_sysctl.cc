@@ -3,8 +3,12 @@
 
 #include <cerrno>
 
+#include <fcntl.h>
+
+#include "libvz/base/fd.h"
 #include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/mount.h"
 
 namespace vz {
 namespace {
@@ -21,6 +25,17 @@ Result<> write_net_sysctl_if_present(const std::string& name, std::string_view v
   auto result = write_net_sysctl(name, value);
   if (!result && result.error().sys_errno() == ENOENT) return {};
   return result;
+}
+
+Result<> write_net_sysctls_apart(const std::vector<std::pair<std::string, std::string>>& settings) {
+  // Not permitted where the host's own /proc is masked; then the slow way.
+  UniqueFd proc = new_mount("proc", {}, 0).value_or(UniqueFd{});
+  if (!proc) proc = VZ_TRY(open_file("/proc", O_PATH | O_DIRECTORY));
+  for (const auto& [name, value] : settings) {
+    auto written = write_kernel_file_at(proc.get(), "sys/net/" + name, value);
+    if (!written && written.error().sys_errno() != ENOENT) return written;
+  }
+  return {};
 }
 
 std::optional<std::string> read_net_sysctl(const std::string& name) {

@@ -17,6 +17,7 @@
 #include <linux/if.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -240,6 +241,31 @@ Result<> Netlink::set_up(const std::string& name, bool noarp) {
   Request request(RTM_NEWLINK, 0, header);
   request.put(IFLA_IFNAME, name);
   return transact(sock_, request, "set network device " + name + " up");
+}
+
+// By netlink and not by /proc/sys: one request instead of a path look-up per setting (see write_net_sysctls_apart).
+Result<> Netlink::set_routed(const std::string& name, bool forward_ip4) {
+  auto ask = [&](bool with_ip6) {
+    ifinfomsg header{};
+    Request request(RTM_NEWLINK, 0, header);
+    request.put(IFLA_IFNAME, name).nest(IFLA_AF_SPEC, [&](Request& families) {
+      families.nest(AF_INET, [&](Request& ip4) {
+        ip4.nest(IFLA_INET_CONF, [&](Request& conf) {
+          conf.put(IPV4_DEVCONF_FORWARDING, std::uint32_t{forward_ip4});
+          conf.put(IPV4_DEVCONF_ACCEPT_REDIRECTS, std::uint32_t{0});
+        });
+      });
+      if (!with_ip6) return;
+      families.nest(AF_INET6, [&](Request& ip6) {
+        std::uint8_t mode = IN6_ADDR_GEN_MODE_NONE;
+        ip6.put(IFLA_INET6_ADDR_GEN_MODE, &mode, sizeof mode);
+      });
+    });
+    return transact(sock_, request, "configure network device " + name);
+  };
+  auto result = ask(true);
+  if (!result && result.error().sys_errno() == EAFNOSUPPORT) return ask(false);  // a kernel without IPv6
+  return result;
 }
 
 Result<> Netlink::set_master(const std::string& name, const std::string& bridge) {

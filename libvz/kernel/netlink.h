@@ -50,6 +50,9 @@ class Netlink {
   bool link_exists(const std::string& name);
   bool is_veth(const std::string& name);  // false also when there is no such link
   Result<> set_up(const std::string& name, bool noarp);
+  // For a device that is still down: it makes no IPv6 link-local address when it goes up; with `forward_ip4` the
+  // namespace forwards IPv4 that arrives on it.
+  Result<> set_routed(const std::string& name, bool forward_ip4);
   Result<> set_master(const std::string& name, const std::string& bridge);
   Result<> add_address(const std::string& link, const IpAddress& a);  // existing is fine; IPv6 without DAD
   Result<> del_address(const std::string& link, const IpAddress& a);  // missing is fine

@@ -12,7 +12,7 @@
 
 namespace vz {
 
-// Bounded by the verifier: it holds at most 8192 undecided branches, an IPv6 address takes four.
+// Bounded by the reach of a jump (32767 slots; an IPv6 address takes eight) and by the time that the verifier needs.
 inline constexpr std::size_t kMaxFilterAddresses = 1024;
 
 // A classifier that returns TC_ACT_UNSPEC (go on to the administrator's own filters) for an allowed frame and

@@ -51,7 +51,7 @@ struct Machine {
     return 0;
   }
   std::uint64_t load_stack(int off, int size) const {
-    std::uint32_t word = 0;
+    std::uint64_t word = 0;
     EXPECT_TRUE(off < 0 && off >= -512 && off + size <= 0) << off;
     std::memcpy(&word, stack + 512 + off, static_cast<std::size_t>(size));
     return word;
@@ -78,6 +78,23 @@ struct Machine {
           break;
         case BPF_ALU64 | BPF_ADD | BPF_K:
           r[i.dst_reg] += static_cast<std::uint64_t>(std::int64_t{i.imm});
+          break;
+        case BPF_ALU64 | BPF_XOR | BPF_X:
+          r[i.dst_reg] ^= r[i.src_reg];
+          break;
+        case BPF_ALU64 | BPF_OR | BPF_X:
+          r[i.dst_reg] |= r[i.src_reg];
+          break;
+        case BPF_LD | BPF_IMM | BPF_DW:
+          ++pc;
+          r[i.dst_reg] = static_cast<std::uint32_t>(i.imm) | std::uint64_t{static_cast<std::uint32_t>(program[pc].imm)}
+                                                                 << 32;
+          break;
+        case BPF_LDX | BPF_MEM | BPF_DW:
+          r[i.dst_reg] = load_stack(i.off, 8);
+          break;
+        case BPF_JMP | BPF_JEQ | BPF_K:
+          if (r[i.dst_reg] == static_cast<std::uint64_t>(std::int64_t{i.imm})) pc += static_cast<std::size_t>(i.off);
           break;
         case BPF_LDX | BPF_MEM | BPF_H:
           r[i.dst_reg] = load_stack(i.off, 2);
