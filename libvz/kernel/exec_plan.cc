@@ -25,6 +25,7 @@ ExecPlan::ExecPlan(std::vector<std::string> env) : env_(std::move(env)), env_poi
 
 void ExecPlan::add(const std::string& file, const std::vector<std::string>& argv) {
   Candidate& c = candidates_.emplace_back();
+  c.choice = choice_;
   c.file = file;
   c.argv = argv;
   // Short strings live inside the vector's elements: the pointers are taken again when candidates_ has moved.
@@ -40,7 +41,10 @@ void ExecPlan::add_search(const std::vector<std::string>& argv, const std::strin
 
 int ExecPlan::run() const {
   int first = ENOENT;
+  int choice = 0;
   for (const auto& c : candidates_) {
+    if (c.choice != choice && first != ENOENT) break;
+    choice = c.choice;
     ::execve(c.file.c_str(), c.argv_pointers.data(), env_pointers_.data());
     if (errno != ENOENT && errno != ENOTDIR && first == ENOENT) first = errno;
   }

@@ -18,17 +18,22 @@ class ExecPlan {
   // Tries argv[0] in every directory of `path` (colon-separated), or as it is when it contains a slash.
   void add_search(const std::vector<std::string>& argv, const std::string& path);
 
-  // In the child: executes the first candidate that exists. Returns only on failure, with errno: of the first
-  // candidate that was there and failed, else ENOENT.
+  // What is added from now on is tried only when nothing before was there.
+  void next_choice() { ++choice_; }
+
+  // In the child: executes the first candidate that works. Returns only on failure, with the errno of the
+  // first candidate that was there and failed, else ENOENT.
   int run() const;
 
  private:
   struct Candidate {
+    int choice;
     std::string file;
     std::vector<std::string> argv;
     std::vector<char*> argv_pointers;
   };
   std::vector<Candidate> candidates_;
+  int choice_ = 0;
   std::vector<std::string> env_;
   std::vector<char*> env_pointers_;
 };

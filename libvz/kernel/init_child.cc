@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A container's init from clone3 to execve.
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -85,7 +87,8 @@ void run_init_child(const InitPlan& plan) {
   take_console(report);
   report.send(ChildMessage::descriptor, master);
 
-  reset_process();
+  reset_signals();
+  (void)::umask(022);
   report.check(static_cast<int>(::syscall(SYS_close_range, 3, UINT_MAX, CLOSE_RANGE_CLOEXEC)), InitStep::execute);
   (void)::prctl(PR_SET_PDEATHSIG, 0);  // a container outlives the vzctl that started it
   report.check(enter_sandbox(plan.sandbox), InitStep::sandbox);

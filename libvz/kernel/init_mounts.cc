@@ -81,7 +81,7 @@ int MountTree::directory(int parent, const char* name, mode_t mode) const {
 int MountTree::create(const char* fstype, std::initializer_list<Option> options, unsigned attrs) const {
   int context = ::fsopen(fstype, FSOPEN_CLOEXEC);
   if (context < 0) return -1;
-  int rc = 0;
+  int rc = ::fsconfig(context, FSCONFIG_SET_STRING, "source", fstype, 0);
   for (const auto& o : options)
     if (rc == 0) rc = ::fsconfig(context, o.value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o.key, o.value, 0);
   if (rc == 0) rc = ::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0);

@@ -2,7 +2,6 @@
 #include "libvz/kernel/sandbox.h"
 
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,14 +30,13 @@ int become_root() {
   return 0;
 }
 
-void reset_process() {
+void reset_signals() {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
   for (int signal = 1; signal < _NSIG; ++signal) (void)::sigaction(signal, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
   (void)::sigprocmask(SIG_SETMASK, &none, nullptr);
-  (void)::umask(022);
 }
 
 int enter_sandbox(const SandboxPlan& plan) {

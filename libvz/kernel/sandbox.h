@@ -17,8 +17,8 @@ Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox);
 // In the child, as root of its user namespace; no allocation. 0 or -1 with errno.
 // uid, gid 0, no supplementary groups, no inherited session keyring.
 int become_root();
-// Default signal dispositions, none blocked; umask 022.
-void reset_process();
+// Default signal dispositions, none blocked.
+void reset_signals();
 // Drops what is outside the bounding set, then loads the filter: call last.
 int enter_sandbox(const SandboxPlan& plan);
 
