@@ -192,19 +192,27 @@ Result<std::string> check_on_off(const Param& p, std::string_view text) {
   return format_on_off_list(latest(std::move(list), same_name));
 }
 
-Result<std::string> check_netif(std::string_view text, From from) {
-  if (from == From::option) {
-    auto parts = split(text, ',');
-    if (parts.size() > 5) return bad("too many parts", "write IF[,MAC,HOST_IF,HOST_MAC,BRIDGE]");
-    VZ_TRY(check_ifname(parts[0]));
-    return std::string(text);
-  }
-  return format_netif(VZ_TRY(parse_netif(std::string(text))));
-}
-
 Result<> check_mac(std::string_view text) {
   auto parsed = MacAddress::parse(std::string(text));
   return parsed ? Result<>() : fail(std::move(parsed).error());
+}
+
+// "IF[,MAC,HOST_IF,HOST_MAC,BRIDGE]"; what is left out is chosen later.
+Result<> check_netif_option(std::string_view text) {
+  constexpr bool kIsMac[] = {false, true, false, true, false};
+  auto parts = split(text, ',');
+  if (parts.size() > std::size(kIsMac)) return bad("too many parts", "write IF[,MAC,HOST_IF,HOST_MAC,BRIDGE]");
+  if (parts[0].empty()) return bad("the interface's name is missing", "write IF[,MAC,HOST_IF,HOST_MAC,BRIDGE]");
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (!parts[i].empty()) VZ_TRY(kIsMac[i] ? check_mac(parts[i]) : check_ifname(parts[i]));
+  }
+  return {};
+}
+
+Result<std::string> check_netif(std::string_view text, From from) {
+  if (from == From::file) return format_netif(VZ_TRY(parse_netif(std::string(text))));
+  VZ_TRY(check_netif_option(text));
+  return std::string(text);
 }
 
 Result<> check_layout(std::string_view text) {
