@@ -263,6 +263,22 @@ Result<> set_owner(const std::string& path, uid_t uid, gid_t gid) {
   return {};
 }
 
+Result<> set_mode(const std::string& path, mode_t mode) {
+  if (::chmod(path.c_str(), mode) != 0) return fail_errno("set mode of " + path);
+  return {};
+}
+
+Result<> make_symlink(const std::string& target, const std::string& path) {
+  if (::symlink(target.c_str(), path.c_str()) != 0) return fail_errno("make symlink " + path);
+  return {};
+}
+
+Result<std::int64_t> modification_time(int fd) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  return static_cast<std::int64_t>(st.st_mtime);
+}
+
 Result<uid_t> owner_of(int fd) {
   struct stat st;
   if (::fstat(fd, &st) != 0) return fail_errno("stat");

@@ -42,9 +42,12 @@ Result<std::vector<std::string>> list_dir_at(int dirfd, const std::string& path)
 Result<UniqueFd> lock_file(const std::string& path);
 Result<> set_file_size(int fd, std::uint64_t bytes);                // ftruncate(2): grows sparse
 Result<> set_owner(const std::string& path, uid_t uid, gid_t gid);  // of a directory, not through a symlink
+Result<> set_mode(const std::string& path, mode_t mode);
+Result<> make_symlink(const std::string& target, const std::string& path);
 Result<uid_t> owner_of(int fd);
-Result<> sync_file(int fd);         // fsync(2); for a directory: its names
-Result<> sync_file_system(int fd);  // syncfs(2); also reports write-back errors since `fd` was opened
+Result<std::int64_t> modification_time(int fd);  // seconds since the epoch
+Result<> sync_file(int fd);                      // fsync(2); for a directory: its names
+Result<> sync_file_system(int fd);               // syncfs(2); also reports write-back errors since `fd` was opened
 Result<std::string> read_head(int fd, std::size_t bytes);  // pread(2) from offset 0: at most that many
 Result<std::uint64_t> file_size(int fd);
 Result<std::uint64_t> file_offset(int fd);  // shared with every process that inherited the descriptor
