@@ -26,8 +26,8 @@ namespace {
 constexpr const char* kStepTexts[] = {
     "join the container's cgroup",
     "wait for vzctl",
-    "create the cgroup namespace",
     "become root of the container",
+    "create the cgroup and IPC namespaces",
     "create a session",
     "make the mounts private",
     "create a file system",
@@ -203,8 +203,8 @@ Result<UniqueFd> PendingInit::open_ns(const char* name) const {
 Result<PendingInit> clone_init(InitSpec spec) {
   auto plan = VZ_TRY(plan_init(spec));
   CloneRequest request;
-  // The cgroup namespace comes later, when the process is in its cgroups (init_child.cc).
-  request.flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC;
+  // Cgroup and IPC namespaces come later, when the process has its cgroups and ids (init_child.cc).
+  request.flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS;
   if (spec.cgroups) request.cgroup_fd = spec.cgroups->init_fd();
   int pidfd = -1;
   pid_t pid = clone_process(request, &pidfd);

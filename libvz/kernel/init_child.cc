@@ -76,9 +76,10 @@ void run_init_child(const InitPlan& plan) {
   join_v1_cgroups(plan, report);
   wait_for_parent(plan, report);
 
-  // Only now is this process in all of its cgroups: they become the roots that the container sees.
-  report.check(::unshare(CLONE_NEWCGROUP), InitStep::cgroup_namespace);
   report.check(become_root(), InitStep::become_root);
+  // Only now is this process in all of its cgroups: they become the roots that the container sees. And what a new IPC
+  // namespace creates (the root of its mqueue file system) belongs to the root that this process has just become.
+  report.check(::unshare(CLONE_NEWCGROUP | CLONE_NEWIPC), InitStep::late_namespaces);
   (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);  // after the change of ids, which clears it
   report.check(::setsid(), InitStep::session);
   set_names(plan, report);

@@ -39,8 +39,8 @@ struct InitPlan {
 enum class InitStep : int {
   join_cgroup,
   wait,
-  cgroup_namespace,
   become_root,
+  late_namespaces,
   session,
   private_mounts,
   new_file_system,
