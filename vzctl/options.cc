@@ -6,7 +6,7 @@
 #include <map>
 
 #include <fmt/format.h>
-#include <CLI/App.hpp>
+#include <CLI/CLI.hpp>
 
 namespace vzctl {
 

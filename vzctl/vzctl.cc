@@ -48,9 +48,6 @@ vz::Result<Globals> parse_globals(const std::vector<std::string>& args, Terminal
 bool is_number(std::string_view word) { return !word.empty() && word.find_first_not_of("-+0123456789") == word.npos; }
 
 vz::Result<vz::Ctid> parse_ctid(const vz::Host& host, const Command& command, const std::vector<std::string>& args) {
-  if (args.empty())
-    return fail(vz::Error(Code::bad_value, "CT ID missing")
-                    .with_hint(fmt::format("usage: vzctl {} {}", command.name, command.synopsis)));
   const std::string& word = args[0];
   if (word.empty() || word.starts_with("--"))
     return fail(vz::Error(Code::bad_value, fmt::format("Bad CT ID {}", word))
@@ -100,6 +97,9 @@ vz::Result<int> run(const Command& command, std::vector<std::string> args, const
                     TerminalReporter& reporter) {
   std::string word = std::move(args[0]);
   args.erase(args.begin());
+  if (args.empty() && (command.needs == Needs::ctid || command.needs == Needs::container))
+    return fail(vz::Error(Code::bad_value, "CT ID missing")
+                    .with_hint(fmt::format("usage: vzctl {} {}", command.name, command.synopsis)));
   std::optional<vz::Host> host;
   vz::Ctid id{0};
   if (command.needs != Needs::nothing) {
