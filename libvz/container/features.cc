@@ -51,7 +51,7 @@ void add_cgroups(Adder add, const CgroupHost& host) {
       enable);
   add("cgroup.io", find_controller(host, Controller::io), "--iolimit, --iopslimit and --ioprio cannot be enforced",
       enable);
-  add("cgroup.io.weight", {!host.io_weight_file.empty(), host.io_weight_file}, "--ioprio cannot be enforced",
+  add("cgroup.io.weight", find_io_weight(host), "--ioprio cannot be enforced",
       "modprobe bfq, or a kernel with CONFIG_BLK_CGROUP_IOCOST");
   add("cgroup.pids", find_controller(host, Controller::pids), "--numproc cannot be enforced", enable);
   add("cgroup.freezer", find_controller(host, Controller::freezer), "containers cannot be frozen or checkpointed",

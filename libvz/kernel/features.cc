@@ -109,6 +109,10 @@ Finding find_controller(const CgroupHost& host, Controller c) {
   return yes(fmt::format("{} at {}", mount->v2 ? "v2" : "v1", mount->path));
 }
 
+Finding find_io_weight(const CgroupHost& host) {
+  return host.io_weight_file.empty() ? no("neither bfq nor io.cost") : yes(host.io_weight_file);
+}
+
 Finding find_cgroup_kill(const CgroupHost& host) {
   if (host.unified.empty()) return no("needs cgroup2");
   // Not in the root group; any child will do.

@@ -23,6 +23,7 @@ Finding find_capability(unsigned number);  // in our effective set
 
 Finding find_cgroup2(const CgroupHost& host);
 Finding find_controller(const CgroupHost& host, Controller c);
+Finding find_io_weight(const CgroupHost& host);
 Finding find_cgroup_kill(const CgroupHost& host);
 Finding find_swap_accounting(const CgroupHost& host);
 
