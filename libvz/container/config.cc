@@ -68,8 +68,8 @@ struct Config::Impl {
   // The line that decides about `key`; kNone when there is none or all are bad.
   std::uint32_t find(std::string_view key, bool also_bad);
   void collect_warnings();
-  void replace_line(Line& line, const std::string& text);
-  void append_line(std::string_view key, const std::string& quoted);
+  void replace_line(Line& line, std::string_view text);
+  void append_line(std::string_view key, std::string_view text);
   void drop_other_lines(std::string_view key, std::uint32_t hash, std::uint32_t keep);
 };
 
@@ -164,7 +164,7 @@ void Config::Impl::collect_warnings() {
 }
 
 // The new text goes to the end of the buffer; the old one stays there unused.
-void Config::Impl::replace_line(Line& line, const std::string& text) {
+void Config::Impl::replace_line(Line& line, std::string_view text) {
   line.begin = buffer.size();
   line.size = text.size();
   buffer += text;
@@ -175,20 +175,19 @@ void Config::Impl::replace_line(Line& line, const std::string& text) {
   warnings_known = false;
 }
 
-void Config::Impl::append_line(std::string_view key, const std::string& quoted) {
-  if (!lines.empty()) {
-    // A file whose last line has no end gets one. Dropped lines are empty and cannot be asked.
-    auto last = std::find_if(lines.rbegin(), lines.rend(), [](const Line& l) { return l.size != 0; });
-    if (last != lines.rend() && !text_of(*last).ends_with('\n')) {
-      auto number = last->number;
-      replace_line(*last, std::string(text_of(*last)) + "\n");
-      last->number = number;
-    }
+// `text` is a whole line that sets `key`.
+void Config::Impl::append_line(std::string_view key, std::string_view text) {
+  // A file whose last line has no end gets one. Dropped lines are empty and cannot be asked.
+  auto last = std::find_if(lines.rbegin(), lines.rend(), [](const Line& l) { return l.size != 0; });
+  if (last != lines.rend() && !text_of(*last).ends_with('\n')) {
+    auto number = last->number;
+    replace_line(*last, std::string(text_of(*last)) + "\n");
+    last->number = number;
   }
   Line line;
   line.hash = hash_of(key);
   lines.push_back(line);
-  replace_line(lines.back(), std::string(key) + "=" + quoted + "\n");
+  replace_line(lines.back(), text);
   if (lines.size() > 2 * buckets.size())
     rebuild_index();
   else
@@ -268,7 +267,7 @@ void Config::set(std::string_view key, std::string_view value) {
   if (!is_key(key)) return;
   auto quoted = quote(value);
   auto at = impl_->find(key, true);
-  if (at == kNone) return impl_->append_line(key, quoted);
+  if (at == kNone) return impl_->append_line(key, std::string(key) + "=" + quoted + "\n");
   impl_->drop_other_lines(key, hash_of(key), at);
   Line& line = impl_->lines[at];
   auto replaced = with_value(impl_->text_of(line), line.parts, quoted);
@@ -292,11 +291,18 @@ std::vector<std::string> Config::keys() const {
 void Config::merge(const Config& over) {
   if (this == &over) return;
   Impl& from = *over.impl_;
+  impl_->buffer.reserve(impl_->buffer.size() + from.buffer.size());
+  impl_->lines.reserve(impl_->lines.size() + from.lines.size());
   for (std::uint32_t i = 0; i < from.lines.size(); ++i) {
     const Line& line = from.lines[i];
     if (line.parts.key_size == 0) continue;
     auto key = from.key_of(line);
-    if (from.find(key, false) == i) set(key, from.value_of(line));
+    if (from.find(key, false) != i) continue;
+    // A line of a key that is new here is taken over as it is.
+    if (impl_->find(key, true) == kNone && from.text_of(line).ends_with('\n'))
+      impl_->append_line(key, from.text_of(line));
+    else
+      set(key, from.value_of(line));
   }
   if (over.warnings().empty()) return;
   impl_->inherited.insert(impl_->inherited.end(), over.warnings().begin(), over.warnings().end());

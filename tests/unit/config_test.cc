@@ -203,6 +203,11 @@ TEST(Config, MergeLetsTheOtherWin) {
   EXPECT_EQ(base.text(), "# c\nCPUUNITS=\"500\"\nONBOOT=\"yes\"\nX=1\nY=\"\"\n") << "a bad value wins over nothing";
   ASSERT_EQ(base.warnings().size(), 1u);
   EXPECT_EQ(base.warnings()[0].where, "101.conf:1");
+  base.merge(Config::parse("export DCACHE='1:2' # new\nNAME=last", "o"));
+  EXPECT_EQ(base.limit("DCACHESIZE"), (Limit{1, 2}));
+  EXPECT_EQ(base.get("NAME"), "last");
+  base.set("ONBOOT", "no");
+  EXPECT_EQ(Config::parse(base.text(), "t").keys(), base.keys());
   base.merge(base);
   EXPECT_EQ(base.get("Y"), "");
 }
