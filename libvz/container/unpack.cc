@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/unpack.h"
 
+#include <cerrno>
+
 #include <fcntl.h>
 
 #include <fmt/format.h>
@@ -183,10 +185,12 @@ Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, IdMap 
   auto fd = open_file(archive, O_RDONLY);
   if (!fd) return fail(std::move(fd).error().with_code(Code::no_template));
   auto decompressor = VZ_TRY(find_decompressor(fd->get(), archive));
+  // Opened first: syncfs(2) reports only the write-back errors after that.
+  UniqueFd root = VZ_TRY(open_at(tree.get(), ".", O_RDONLY | O_DIRECTORY));
   Outcome out = VZ_TRY(run_pipeline(fd->get(), std::move(decompressor), tree.get(), idmap, reporter));
   VZ_TRY(judge(out, tree, archive, reporter));
   VZ_TRY(check_has_shell(tree, archive));
-  if (auto synced = sync_file_system(tree.get()); !synced) {
+  if (auto synced = sync_file_system(root.get()); !synced) {
     int err = synced.error().sys_errno();
     // A loop device whose backing file system is full answers EIO.
     if (err == EIO || err == ENOSPC || err == EDQUOT) return fail(no_space(tree, archive));
