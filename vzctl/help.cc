@@ -175,7 +175,7 @@ std::string rst_columns() {
     const char* suffixes = spec.kind == ColumnKind::beancounter ? ", with **.m** **.b** **.l** **.f**"
                            : spec.kind == ColumnKind::quota     ? ", with **.s** **.h**"
                                                                 : "";
-    out += fmt::format("**{}** ({}){}\n\n", escaped(spec.name), escaped(spec.header), suffixes);
+    out += fmt::format("| **{}** ({}){}\n", escaped(spec.name), escaped(spec.header), suffixes);
   }
   return out;
 }

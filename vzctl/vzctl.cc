@@ -32,6 +32,8 @@ vz::Result<Globals> parse_globals(const std::vector<std::string>& args, Terminal
     } else if (word == "--verbose" || word == "-v") {
       reporter.set_verbosity(reporter.verbosity() + 1);
       out.verbosity_given = true;
+    } else if (word == "--color" && out.used + 1 < args.size()) {
+      reporter.set_color(VZ_TRY(parse_color(args[++out.used])));
     } else if (word.starts_with("--color=")) {
       reporter.set_color(VZ_TRY(parse_color(std::string_view(word).substr(8))));
     } else if (word == "--version") {
