@@ -130,7 +130,7 @@ Result<WatchedProgram> plan_mmdebstrap(const Release& release, const TemplateBui
               "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/info/*",
               "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
               "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io",
-              "--customize-hook=cp -a \"$VZ_OVERLAY/.\" \"$1/\"",
+              "--customize-hook=cp -a --remove-destination \"$VZ_OVERLAY/.\" \"$1/\"",
               "--customize-hook=rm -f \"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "
               "\"$1\"/etc/ssh/ssh_host_* \"$1\"/var/lib/dbus/machine-id",
               "--customize-hook=chroot \"$1\" passwd -l root"};

@@ -41,7 +41,8 @@ std::vector<TemplateFile> debian_template_files(unsigned systemd) {
       {"etc/hosts", kHosts},
       {"etc/resolv.conf", ""},
       {"etc/fstab", "# the host mounts the container's file systems\n"},
-      {"etc/default/locale", "LANG=C.UTF-8\n"},
+      // Debian 13 makes the first name of these a link to the second.
+      {systemd >= 257 ? "etc/locale.conf" : "etc/default/locale", "LANG=C.UTF-8\n"},
       {"etc/network/interfaces", "# the host sets the container's addresses\nauto lo\niface lo inet loopback\n"},
   };
   if (systemd >= 254)
