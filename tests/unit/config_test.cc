@@ -18,7 +18,7 @@ namespace vz {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace std::string_literals;
+using namespace std::literals;
 
 std::string slurp(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -352,7 +352,7 @@ TEST(Config, RandomEditsKeepWhatTheyDoNotTouch) {
 TEST(Config, RandomBytesNeverCrashAndAreKept) {
   std::uint64_t x = 7;
   auto next = [&] { return x ^= x << 13, x ^= x >> 7, x ^= x << 17; };
-  constexpr std::string_view kAlphabet("AB=\"'\\$#\n\r \t;`xX0:\0\xff\xef\xbb\xbf", 25);
+  constexpr std::string_view kAlphabet = "AB=\"'\\$#\n\r \t;`xX0:\0\xff\xef\xbb\xbf"sv;
   for (int round = 0; round < 20000; ++round) {
     std::string text;
     for (auto n = next() % 60; n > 0; --n)

@@ -8,6 +8,8 @@
 namespace vz {
 namespace {
 
+using namespace std::string_view_literals;
+
 std::string canonical(const char* option, const char* text) {
   const Param* p = find_param_by_option(option);
   if (!p) return "no such option";
@@ -287,7 +289,7 @@ TEST(Param, MergeIsByNameForRulesAndAppendsWords) {
 TEST(Param, RandomTextNeverCrashesAndNeverLeavesQuotes) {
   std::uint64_t x = 0x9e3779b97f4a7c15ull;
   auto next = [&] { return x ^= x << 13, x ^= x >> 7, x ^= x << 17; };
-  constexpr std::string_view kAlphabet = "0123456789.:,-%+ KMGTPBiabcdrwqonf/=$\"\\`'\n\0\xff";
+  constexpr std::string_view kAlphabet = "0123456789.:,-%+ KMGTPBiabcdrwqonf/=$\"\\`'\n\0\xff"sv;
   auto all = params();
   for (int i = 0; i < 60000; ++i) {
     std::string text;
