@@ -133,7 +133,7 @@ Result<> check_list_word(const Param& p, const std::string& word) {
     }
     return word == "lo" ? bad("device lo cannot be moved") : check_ifname(word);
   }
-  if (word.find_first_of("\"\\`$") != word.npos)
+  if (has_control(word) || word.find_first_of("\"\\`$") != word.npos)
     return bad("'" + printable(word) + "' has a character that is not allowed");
   return {};
 }
