@@ -266,14 +266,13 @@ void Planner::cpuset() {
   for (const auto& row : {Row{"CPUMASK", cpu_list(), "cpuset.cpus", facts_.host_cpu_list, "CPUs"},
                           Row{"NODEMASK", nodemask, "cpuset.mems", facts_.host_node_list, "memory nodes"}}) {
     if (!row.list) continue;
-    const auto* mount = need(row.key, Controller::cpuset);
-    if (!mount) continue;
+    if (!need(row.key, Controller::cpuset)) continue;
     if (!is_subset(*row.list, row.available)) {
       refuse(row.key, fmt::format("this host has {} {}", row.what, row.available), "name only those");
       continue;
     }
-    // On v2 an empty list is the parent's; v1 knows no such thing.
-    add(row.key, Controller::cpuset, row.file, *row.list, mount->v2 ? "" : row.available, kFree);
+    // All by name: the kernel refuses an empty list while there are processes (ENOSPC), on v2 too.
+    add(row.key, Controller::cpuset, row.file, *row.list, row.available, kFree);
   }
 }
 

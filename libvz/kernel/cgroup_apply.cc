@@ -99,6 +99,9 @@ std::string old_value(int fd, const CgroupWrite& w) {
   auto text = read_file_at(fd, w.file);
   if (!text) return {};
   if (w.file == "io.max" || w.file.starts_with("blkio.throttle.")) return old_device_value(*text, w);
+  // A v2 cpuset that was never set is empty and inherits; with processes in it, it cannot be emptied again.
+  if (w.file.starts_with("cpuset.") && trim(*text).empty())
+    if (auto effective = read_file_at(fd, w.file + ".effective")) text = std::move(effective);
   auto lines = split(*text, '\n');
   return lines.empty() ? std::string() : lines.front();
 }

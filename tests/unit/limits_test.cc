@@ -178,7 +178,7 @@ const ChangeRow kChanges[] = {
     {"CPULIMIT=\"50\"\n", "CPULIMIT=\"0\"\n", {"cpu.max=max 100000"}, {"cpu.cfs_quota_us=-1"}},
     {"CPULIMIT=\"50\"\n", "CPUS=\"2\"\n", {"cpu.max=200000 100000"}, {"cpu.cfs_quota_us=200000"}},
     {"CPUUNITS=\"5000\"\n", "", {"cpu.weight=100"}, {"cpu.shares=1024"}},
-    {"CPUMASK=\"0\"\n", "CPUMASK=\"all\"\n", {"cpuset.cpus="}, {"cpuset.cpus=0-3"}},
+    {"CPUMASK=\"0\"\n", "CPUMASK=\"all\"\n", {"cpuset.cpus=0-3"}, {"cpuset.cpus=0-3"}},
     {"IOLIMIT=\"5\"\nIOPSLIMIT=\"6\"\n",
      "IOPSLIMIT=\"6\"\n",
      {"io.max=254:0 rbps=max wbps=max"},
