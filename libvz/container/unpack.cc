@@ -84,7 +84,7 @@ Result<Outcome> run_pipeline(int archive_fd, std::vector<std::string> decompress
     more = VZ_TRY(read_within(messages.read_end.get(), kProgressMs, &text));
     reporter.progress("unpack", VZ_TRY(file_offset(archive_fd)), total);
     out.cancelled = reporter.cancelled();
-    if (out.cancelled || text.size() > kMaxMessages || contains(text, "No space left on device")) {
+    if (out.cancelled || text.size() > kMaxMessages || sort_tar_messages(text).no_space) {
       tar.kill();
       break;
     }
@@ -165,7 +165,9 @@ TarMessages sort_tar_messages(std::string_view text) {
   TarMessages out;
   for (const auto& line : split(text, '\n')) {
     if (line.empty()) continue;
-    if (contains(line, "No space left on device") || contains(line, "Disk quota exceeded"))
+    // "Wrote only N of M bytes" is how tar takes the last, short write before ENOSPC.
+    if (contains(line, "No space left on device") || contains(line, "Disk quota exceeded") ||
+        contains(line, ": Wrote only "))
       out.no_space = true;
     else if (contains(line, ": Cannot mknod: Operation not permitted"))
       ++out.devices;
