@@ -138,7 +138,7 @@ _vz_containers() {
 )";
 
 std::string bash_script() {
-  std::string out = "# shellcheck shell=bash disable=SC2086,SC2207\n";
+  std::string out = "# shellcheck shell=bash disable=SC2012,SC2086,SC2116,SC2207\n";
   out += kShellHelpers;
   out += "_vz_offer() { COMPREPLY=($(compgen -W \"$1\" -- \"$cur\")); }\n\n_vzctl() {\n";
   out += "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i=1\n    COMPREPLY=()\n";

@@ -23,10 +23,8 @@ VZCTL = os.path.abspath(os.environ.get("VZCTL") or (glob.glob(ROOT + "/build/*/v
 class Cli(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        # The only thing outside: a mount point, where the host has none.
-        cls.made_etc = not os.path.isdir("/etc/vz")
-        if cls.made_etc:
-            os.mkdir("/etc/vz")
+        # A mount point, where the host has none. It stays: rmdir would unmount it in the namespaces of other tests.
+        os.makedirs("/etc/vz", exist_ok=True)
         cls.tmp = tempfile.TemporaryDirectory(prefix="vz-cli-")
         base = cls.tmp.name
         for path in ("etc/conf", "etc/names", "lib/private/101", "lib/template/cache", "lock"):
@@ -50,8 +48,6 @@ class Cli(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.tmp.cleanup()
-        if cls.made_etc:
-            os.rmdir("/etc/vz")
 
     def run_face(self, face, *args, env=None, stdin=""):
         script = 'mount --bind "$1/etc" /etc/vz && shift && exec -a "$@"'
