@@ -31,7 +31,7 @@ Result<> make_dir(const PrivateSpec& spec, Reporter& reporter) {
   UniqueFd mount = VZ_TRY(clone_mount(AT_FDCWD, dir, false));
   VZ_TRY(set_attrs(mount.get(), MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, false));
   reporter.step("create.unpack");
-  return unpack_archive(spec.archive, mount, spec.idmap, reporter);
+  return unpack_archive(spec.archive, mount, false, spec.idmap, reporter);
 }
 
 Result<RootMount> mount_dir(const std::string& dir, IdMap idmap, const RootOptions& options, bool host_view) {

@@ -166,7 +166,7 @@ Result<> make_image(const PrivateSpec& spec, Reporter& reporter) {
     UniqueFd userns = VZ_TRY(make_userns(spec.idmap));
     VZ_TRY(set_idmap(mount.get(), userns));
     reporter.step("create.unpack");
-    VZ_TRY(unpack_archive(spec.archive, mount, spec.idmap, reporter));
+    VZ_TRY(unpack_archive(spec.archive, mount, true, spec.idmap, reporter));
   }
   VZ_TRY_CTX(sync_file(file.get()), image);
   return {};

@@ -105,11 +105,11 @@ Result<Outcome> run_pipeline(int archive_fd, std::vector<std::string> decompress
 constexpr int kSigPipe = 128 + 13;
 constexpr int kSigKill = 128 + 9;
 
-// Tells a full image from a full host: `tree` is the new file system, `host_dir` holds it.
-Error no_space(const UniqueFd& tree, const std::string& archive) {
+// Tells a full image from a full host.
+Error no_space(const UniqueFd& tree, bool own_disk, const std::string& archive) {
   auto inside = free_space(tree.get());
   // Reserved clusters keep a full ext4 slightly above 0.
-  bool image_full = inside && (inside->bytes < (1u << 20) || inside->inodes == 0);
+  bool image_full = own_disk && inside && (inside->bytes < (1u << 20) || inside->inodes == 0);
   if (image_full && inside->inodes == 0)
     return Error(Code::no_disk_space, fmt::format("OS template {} has more files than the container's inodes", archive))
         .with_hint("give a larger --diskinodes");
@@ -120,9 +120,10 @@ Error no_space(const UniqueFd& tree, const std::string& archive) {
       .with_hint("free some space there, or let VE_PRIVATE in vz.conf name another file system");
 }
 
-Result<> judge(const Outcome& out, const UniqueFd& tree, const std::string& archive, Reporter& reporter) {
+Result<> judge(const Outcome& out, const UniqueFd& tree, bool own_disk, const std::string& archive,
+               Reporter& reporter) {
   if (out.cancelled) return fail(Code::create_private, "interrupted");
-  if (out.tar_says.no_space) return fail(no_space(tree, archive));
+  if (out.tar_says.no_space) return fail(no_space(tree, own_disk, archive));
   if (!out.tar_says.errors.empty() || (out.tar != 0 && out.tar != 2)) {
     // A broken stream makes both complain; the decompressor knows better why.
     auto why = trim(out.decompressor_says);
@@ -183,19 +184,20 @@ TarMessages sort_tar_messages(std::string_view text) {
   return out;
 }
 
-Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, IdMap idmap, Reporter& reporter) {
+Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, bool own_disk, IdMap idmap,
+                        Reporter& reporter) {
   auto fd = open_file(archive, O_RDONLY);
   if (!fd) return fail(std::move(fd).error().with_code(Code::no_template));
   auto decompressor = VZ_TRY(find_decompressor(fd->get(), archive));
   // Opened first: syncfs(2) reports only the write-back errors after that.
   UniqueFd root = VZ_TRY(open_at(tree.get(), ".", O_RDONLY | O_DIRECTORY));
   Outcome out = VZ_TRY(run_pipeline(fd->get(), std::move(decompressor), tree.get(), idmap, reporter));
-  VZ_TRY(judge(out, tree, archive, reporter));
+  VZ_TRY(judge(out, tree, own_disk, archive, reporter));
   VZ_TRY(check_has_shell(tree, archive));
   if (auto synced = sync_file_system(root.get()); !synced) {
     int err = synced.error().sys_errno();
     // A loop device whose backing file system is full answers EIO.
-    if (err == EIO || err == ENOSPC || err == EDQUOT) return fail(no_space(tree, archive));
+    if (err == EIO || err == ENOSPC || err == EDQUOT) return fail(no_space(tree, own_disk, archive));
     return synced;
   }
   return {};

@@ -28,6 +28,8 @@ TarMessages sort_tar_messages(std::string_view text);
 
 // Unpacks into `tree` (detached mount that shows the container's ids; it is used up but stays readable through the
 // descriptor) and writes everything to disk. Code::bad_template, Code::no_disk_space.
-Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, IdMap idmap, Reporter& reporter);
+// `own_disk`: the tree is a file system of its own, whose size may be what does not suffice.
+Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, bool own_disk, IdMap idmap,
+                        Reporter& reporter);
 
 }  // namespace vz
