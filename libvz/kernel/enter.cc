@@ -66,28 +66,54 @@ Result<EnterPlan> plan_enter(const EnterSpec& spec) {
   return plan;
 }
 
+// How long poll(2) may wait for the deadline, in milliseconds; -1: for ever, 0: it has passed.
+int time_left(std::optional<Clock::time_point> deadline) {
+  if (!deadline) return -1;
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();
+  return static_cast<int>(std::clamp<long long>(left, 0, 1 << 30));
+}
+
+Error timed_out(const EnterSpec& spec) {
+  return Error(Code::exec_timeout, "the command did not end within " + std::to_string(spec.timeout->count()) + " s");
+}
+
+// Waits for the next report. In a frozen container it never comes: the user's signals and his timeout must work.
+Result<> await_report(const UniqueFd& channel, const SignalGuard& signals, const EnterSpec& spec,
+                      std::optional<Clock::time_point> deadline) {
+  for (;;) {
+    pollfd fds[2] = {{channel.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
+    int n = ::poll(fds, 2, time_left(deadline));
+    if (n < 0 && errno != EINTR) return fail_errno("wait for the command");
+    if (n == 0) return fail(timed_out(spec));
+    if (n > 0 && fds[0].revents) return {};
+    for (int signal; n > 0 && (signal = signals.next()) != 0;)
+      if (signal != SIGWINCH && signal != SIGPIPE) return fail(Code::exec_failed, "interrupted");
+  }
+}
+
 // What the children reported until execve.
 struct Started {
   UniqueFd process, master;
+  bool executing = false;
   std::optional<ChildMessage> failure;
 };
 
-Result<Started> receive_start(const UniqueFd& channel) {
-  Started out;
-  bool executing = false;
+Result<> receive_start(const UniqueFd& channel, const SignalGuard& signals, const EnterSpec& spec,
+                       std::optional<Clock::time_point> deadline, Started& out) {
   for (;;) {
+    VZ_TRY(await_report(channel, signals, spec, deadline));
     auto received = VZ_TRY(receive_message(channel.get()));
     if (!received) break;
     const ChildMessage& m = received->message;
     if (m.kind == ChildMessage::failed) out.failure = m;
-    if (m.kind == ChildMessage::executing) executing = true;
+    if (m.kind == ChildMessage::executing) out.executing = true;
     if (m.kind != ChildMessage::descriptor) continue;
     (m.step == static_cast<int>(EnterDescriptor::process) ? out.process : out.master) = std::move(received->fd);
   }
-  if (!out.failure && (!executing || !out.process))
+  if (!out.failure && (!out.executing || !out.process))
     return fail(Error(Code::exec_failed, "the command was killed before it started")
                     .with_hint("is the container stopping, or out of memory or processes?"));
-  return out;
+  return {};
 }
 
 Result<int> start_failure(const ChildMessage& message, const EnterSpec& spec) {
@@ -106,7 +132,10 @@ Result<int> start_failure(const ChildMessage& message, const EnterSpec& spec) {
     return fail(Code::not_running, "the container has just stopped");
   std::string what = message.step >= 0 && message.step < static_cast<int>(EnterStep::count_) ? kStepTexts[message.step]
                                                                                              : "start the command";
-  return fail(Error::from_errno(message.error, what, Code::exec_failed));
+  Error e = Error::from_errno(message.error, what, Code::exec_failed);
+  if (message.error == EAGAIN || message.error == ENOMEM)
+    return fail(std::move(e).with_hint("the container has reached its limit of processes or memory"));
+  return fail(std::move(e));
 }
 
 int send_process_signal(const UniqueFd& pidfd, int signal, bool group) {
@@ -120,6 +149,12 @@ Result<pid_t> pid_of(const UniqueFd& pidfd) {
   for (const auto& line : split(text, '\n'))
     if (line.rfind("Pid:", 0) == 0) return static_cast<pid_t>(VZ_TRY(parse_u64(trim(line.substr(4)))));
   return fail(Code::system, "a pidfd without a pid");
+}
+
+// Kills without waiting for the end: a frozen process of cgroup v1 dies when it is thawed, not before.
+void abandon(Child& child) {
+  UniqueFd pidfd = child.disown();
+  if (pidfd) (void)send_process_signal(pidfd, SIGKILL, false);
 }
 
 // Kills the command's whole session. Its leader is unreaped, so that the session's id cannot mean another one.
@@ -145,12 +180,9 @@ Result<bool> attend(const UniqueFd& process, std::optional<PtyProxy>& proxy, con
   for (;;) {
     pollfd fds[2 + PtyProxy::kFds] = {{process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
     int wait = proxy ? proxy->prepare(fds + 2) : -1;
-    if (deadline) {
-      auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();
-      if (left <= 0) return false;
-      int ms = static_cast<int>(std::min<long long>(left, 1 << 30));
-      wait = wait < 0 ? ms : std::min(wait, ms);
-    }
+    int left = time_left(deadline);
+    if (left == 0) return false;
+    if (left > 0) wait = wait < 0 ? left : std::min(wait, left);
     int n = ::poll(fds, proxy ? std::size(fds) : 2, wait);
     if (n < 0 && errno != EINTR) return fail_errno("wait for the command");
     if (n <= 0) continue;
@@ -181,9 +213,15 @@ Result<int> run_inside(const EnterSpec& spec) {
   if (pid == 0) run_enter_child(plan);
   Child helper(pid, UniqueFd(pidfd));
   plan.channel.reset();
-  auto started = VZ_TRY(receive_start(plan.parent_channel));
-  (void)helper.wait();
+  Started started;
+  auto start = receive_start(plan.parent_channel, signals, spec, deadline, started);
   Child command(0, std::move(started.process));
+  if (!start) {
+    abandon(helper);
+    abandon(command);
+    return fail(std::move(start).error());
+  }
+  (void)helper.wait();
   if (started.failure) {
     if (command.pidfd()) (void)command.wait();
     return start_failure(*started.failure, spec);
@@ -194,8 +232,7 @@ Result<int> run_inside(const EnterSpec& spec) {
   if (spec.pty) proxy = VZ_TRY(PtyProxy::create(std::move(started.master), spec.stdio[0], spec.stdio[1]));
   if (!VZ_TRY(attend(command.pidfd(), proxy, signals, deadline))) {
     kill_session(command.pidfd(), spec.cgroups);
-    if (proxy) proxy->drain();
-    return fail(Code::exec_timeout, "the command did not end within " + std::to_string(spec.timeout->count()) + " s");
+    return fail(timed_out(spec));
   }
   if (proxy) proxy->drain();
   return command.wait();
