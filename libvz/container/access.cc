@@ -7,6 +7,8 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
+#include "libvz/container/mount_options.h"
+#include "libvz/container/value.h"
 #include "libvz/kernel/capabilities.h"
 #include "libvz/kernel/device_node.h"
 #include "libvz/kernel/devices.h"
@@ -24,38 +26,22 @@ bool feature_on(const Config& config, const std::string& name) {
 
 namespace {
 
-// "TYPE:MAJ:MIN:MODE" with "*" or a missing part for any; "all" stands for every device.
-Result<DeviceRule> parse_rule(const std::string& text) {
-  auto part = split(text, ':');
-  auto bad = [&](const char* why) { return fail(Code::devices, fmt::format("--devices {}: {}", text, why)); };
-  if (part.size() < 2) return bad("expected b|c:MAJOR:MINOR:[r][w][q] or all:MODE");
+DeviceRule rule_of(const DeviceEntry& entry) {
   DeviceRule rule;
-  if (part[0] == "all") {
-    rule.type = 'a';
-  } else {
-    if (part.size() != 4 || (part[0] != "b" && part[0] != "c")) return bad("expected b|c:MAJOR:MINOR:[r][w][q]");
-    rule.type = part[0][0];
-    rule.major = static_cast<std::int64_t>(VZ_TRY(parse_u64(part[1])));
-    if (part[2] != "all" && part[2] != "*") rule.minor = static_cast<std::int64_t>(VZ_TRY(parse_u64(part[2])));
-  }
-  const auto& mode = part.back();
-  rule.read = mode.find('r') != std::string::npos;
-  rule.write = mode.find('w') != std::string::npos;
+  rule.type = entry.type;
+  rule.major = entry.major;
+  rule.minor = entry.minor ? static_cast<std::int64_t>(*entry.minor) : -1;
+  rule.read = entry.read;
+  rule.write = entry.write;
   return rule;
 }
 
-Result<> add_devnode(const std::string& word, Access* access) {
-  auto at = word.rfind(':');
-  if (at == std::string::npos || at == 0)
-    return fail(Code::devices, "--devnodes " + word + ": expected NAME:[r][w][q]");
-  auto name = word.substr(0, at), mode = word.substr(at + 1);
-  DeviceNode node = VZ_TRY(read_device_node(name));
+Result<> add_devnode(const DevnodeEntry& entry, Access* access) {
+  if (!entry.read && !entry.write) return {};  // NAME:none
+  DeviceNode node = VZ_TRY(read_device_node(entry.name));
   node.mode = 0660;
-  DeviceRule rule{
-      node.type, node.major, node.minor, mode.find('r') != std::string::npos, mode.find('w') != std::string::npos,
-      false};
-  access->nodes.push_back(node);
-  access->rules.push_back(rule);
+  access->rules.push_back(DeviceRule{node.type, node.major, node.minor, entry.read, entry.write, false});
+  access->nodes.push_back(std::move(node));
   return {};
 }
 
@@ -76,11 +62,21 @@ Result<Access> plan_access(const Config& config) {
   access.rules = default_device_rules();
   if (feature_on(config, "tun")) add_feature_device("net/tun", 10, 200, &access);
   if (feature_on(config, "fuse")) add_feature_device("fuse", 10, 229, &access);
-  for (const auto& word : config.words("DEVNODES"))
-    if (word != "none") VZ_TRY(add_devnode(word, &access));
-  for (const auto& word : config.words("DEVICES"))
-    if (word != "none") access.rules.push_back(VZ_TRY(parse_rule(word)));
+  auto nodes = VZ_TRY(parse_devnode_list(config.get("DEVNODES").value_or("")));
+  for (const auto& entry : nodes) VZ_TRY(add_devnode(entry, &access));
+  auto rules = VZ_TRY(parse_device_list(config.get("DEVICES").value_or("")));
+  for (const auto& entry : rules) access.rules.push_back(rule_of(entry));
   return access;
+}
+
+Result<> check_settings(const Config& merged) {
+  auto ram = merged.limit("PHYSPAGES");
+  if (ram && ram->limit != Limit::kUnlimited && !merged.limit("SWAPPAGES"))
+    return fail(Error(Code::not_enough_ubc, "Error: required UB parameter (swap) not set")
+                    .with_hint("--ram and --swap belong together; --swap 0 means none"));
+  auto layout = parse_layout(merged.get("VE_LAYOUT").value_or("image"));
+  VZ_TRY(parse_mount_opts(merged.get("MOUNT_OPTS").value_or(""), layout ? *layout : Layout::image));
+  return {};
 }
 
 std::vector<std::string> not_enforced_options(const Config& config) {

@@ -25,12 +25,16 @@ Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
   reporter.step("cleanup.cgroups");
   VZ_TRY(Cgroups::remove(VZ_TRY(CgroupHost::probe()), id));
   // A state file of an unknown version still means leftovers; without it the addresses are unknown.
-  std::vector<std::string> addresses;
-  if (loaded && *loaded) addresses = (*loaded)->addresses;
+  std::vector<std::string> addresses, bridged;
+  if (loaded && *loaded) {
+    addresses = (*loaded)->addresses;
+    bridged = (*loaded)->bridged;
+  }
   reporter.step("cleanup.network");
-  VZ_TRY(cleanup_network(id, addresses));
+  VZ_TRY(cleanup_network(id, addresses, bridged));
   reporter.step("cleanup.state");
   VZ_TRY(remove_state(host, id));
+  VZ_TRY(remove_tree(host.run_dir(id)));
   return {};
 }
 

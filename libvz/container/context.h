@@ -50,6 +50,10 @@ struct Access {
 Result<Access> plan_access(const Config& config);
 bool feature_on(const Config& config, const std::string& name);  // FEATURES="nesting:on"
 
+// Rules between settings, and values that only their user understands (mount options). Code::bad_value,
+// Code::not_enough_ubc.
+Result<> check_settings(const Config& merged);
+
 // Options that are set in `config`, have a row in the table and are enforced by no code of this version.
 std::vector<std::string> not_enforced_options(const Config& config);
 

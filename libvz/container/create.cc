@@ -65,6 +65,7 @@ Result<> validate_settings(const Host& host, Ctid id, const Config& merged) {
   VZ_TRY(parse_ip_list(merged.get("IP_ADDRESS").value_or("")));
   VZ_TRY(parse_netif(merged.get("NETIF").value_or("")));
   VZ_TRY(plan_access(merged));
+  VZ_TRY(check_settings(merged));
   if (auto name = merged.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host, *name, id));
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host.paths().lib));
@@ -103,7 +104,8 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   reporter.step("create.private");
   auto slash = private_path.rfind('/');
   VZ_TRY(make_dirs(private_path.substr(0, slash), 0755));
-  VZ_TRY(make_dirs(host_->root_path(id_, merged), 0755));
+  // Not for other users of the host: `vzctl mount` shows the container's files with the ids that they have inside.
+  VZ_TRY(make_dirs(host_->root_path(id_, merged), 0700));
   if (auto made = make_private(spec, reporter); !made) {
     (void)remove_tree(spec.dest);
     (void)release_idmap(*host_, id_);

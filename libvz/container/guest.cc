@@ -65,8 +65,10 @@ Result<> write_guest_files(const UniqueFd& root_mount, IdMap idmap, const GuestS
   Tree tree(VZ_TRY(open_at(root_mount.get(), ".", O_PATH | O_DIRECTORY)));
   if (!tree.exists("/etc")) return fail(Code::bad_template, "the container's root has no /etc");
   FsIdentity identity(idmap.base, idmap.base);
-  auto put = [&](const char* path, const std::string& text) {
-    return tree.write(path, text, 0644, idmap.base, idmap.base);
+  // A link at the end is replaced: /etc/resolv.conf often leads into /run, which is another file system inside.
+  auto put = [&](const char* path, const std::string& text) -> Result<> {
+    if (auto now = tree.read(path); now && *now == text) return {};
+    return tree.replace(path, text, 0644, idmap.base, idmap.base);
   };
   if (settings.hostname) {
     VZ_TRY(put("/etc/hostname", *settings.hostname + "\n"));

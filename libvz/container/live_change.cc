@@ -105,7 +105,7 @@ Result<> plan_ip_steps(const LivePtr& live, const Config& from, const Config& to
     steps->push_back({"ipadd " + a.str(),
                       [=] {
                         live->ct.reporter.info("Adding IP address(es): " + a.str());
-                        return add_ip(*config, live->ct.id, live->netns, new_list, a);
+                        return add_ip(*config, live->ct.id, live->netns, new_list, a, &live->ct.reporter);
                       },
                       [=] { (void)del_ip(*config, live->ct.id, live->netns, old_list, a); }});
   }

@@ -73,7 +73,13 @@ Result<Config> changed(const Host& host, Ctid id, const SetOptions& options, Con
     config.merge(sample);
     config.set("ORIGIN_SAMPLE", options.apply_config);
   }
-  config.merge(options.changes);
+  // On/off lists and devices change word by word; everything else is replaced.
+  for (const auto& key : options.changes.keys()) {
+    const Param* p = find_param_by_key(key);
+    auto added = options.changes.get(key).value_or("");
+    bool by_name = p && (p->kind == Kind::on_off_list || p->kind == Kind::device_list || p->kind == Kind::devnode_list);
+    config.set(key, by_name ? param_merge(*p, config.get(key).value_or(""), added) : added);
+  }
   for (const auto& key : options.unset) config.unset(key);
   if (!options.ip_add.empty() || !options.ip_del.empty()) VZ_TRY(change_addresses(options, &config));
   if (!options.netif_add.empty() || !options.netif_del.empty()) VZ_TRY(change_interfaces(id, options, &config));
@@ -85,6 +91,7 @@ Result<> validate(const Host& host, Ctid id, const Config& merged, const std::st
   auto facts = VZ_TRY(read_limit_facts(cgroups, private_path));
   VZ_TRY(plan_limits(merged, facts));
   VZ_TRY(plan_access(merged));
+  VZ_TRY(check_settings(merged));
   if (auto name = merged.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host, *name, id));
   return {};
 }
@@ -127,9 +134,18 @@ Result<> set_password(Context& ct, const std::string& userpasswd, bool running) 
   return {};
 }
 
+// mkfs decides the number of inodes of an image; nothing changes it afterwards.
+Result<> refuse_inode_change(const Context& ct, const Config& from, const Config& to) {
+  if (from.limit("DISKINODES") == to.limit("DISKINODES") || !private_exists(ct.private_path)) return {};
+  if (VZ_TRY(private_layout(ct.private_path)) != Layout::image) return {};
+  return fail(Error(Code::resize_image, "--diskinodes: the number of inodes of an image is fixed when it is created")
+                  .with_hint("create a new container with --diskinodes and copy the content"));
+}
+
 Result<> apply_running(Context& ct, State& state, const SetOptions& options, SetReport* report) {
   Config from = Config::parse(state.config_snapshot, "running configuration");
   Config to = VZ_TRY(changed(ct.host, ct.id, options, from));
+  VZ_TRY(refuse_inode_change(ct, from, to));
   auto keys = changed_keys(from, to);
   if (auto stored = options_of(keys, Applies::not_enforced); !stored.empty() && !options.force)
     return fail(
@@ -156,6 +172,7 @@ Result<> apply_running(Context& ct, State& state, const SetOptions& options, Set
 
 // Disk size of a stopped image container: the one setting whose truth is on disk and not in the file.
 Result<> apply_stopped(Context& ct, const Config& from, const Config& to) {
+  VZ_TRY(refuse_inode_change(ct, from, to));
   auto old_space = from.limit("DISKSPACE"), new_space = to.limit("DISKSPACE");
   if (old_space == new_space || !new_space || new_space->limit == Limit::kUnlimited) return {};
   if (!private_exists(ct.private_path)) return {};

@@ -118,7 +118,10 @@ Result<> apply_limits(Context& ct, const Cgroups& cgroups, const StartPlan& plan
   std::vector<std::string> warnings;
   VZ_TRY(cgroups.apply(plan.limits.writes, &warnings));
   for (const auto& w : warnings) ct.reporter.warn("Warning: " + w);
-  if (cgroups.unified_ct_fd() < 0) return {};
+  if (cgroups.unified_ct_fd() < 0) {
+    ct.reporter.warn("Warning: device rules not enforced: this host has no cgroup2");
+    return {};
+  }
   if (auto attached = attach_device_rules(cgroups.unified_ct_fd(), plan.access.rules); !attached)
     ct.reporter.warn("Warning: device rules not enforced: " + attached.error().message());
   return {};
@@ -174,6 +177,8 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   VZ_TRY(apply_limits(ct, cgroups, plan));
   ct.reporter.step("start.network");
   auto netns = VZ_TRY(pending.open_ns("net"));
+  if (auto list = ct.config.words("IP_ADDRESS"); !list.empty())
+    ct.reporter.info("Adding IP address(es): " + join(list, " "));
   auto network = VZ_TRY(setup_network(ct.config, ct.id, netns, ct.reporter));
   state->veth = network.veth;
   state->bridged = network.bridged;

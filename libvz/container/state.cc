@@ -20,7 +20,7 @@ tl::unexpected<Error> bad_state(const std::string& path, const std::string& reas
           .with_hint("it is written by vzctl only; stop the container's processes, remove the file, start again"));
 }
 
-Json to_json(const State& s) {
+Json state_to_json(const State& s) {
   return Json{{"version", State::kVersion},
               {"id", s.id.value()},
               {"phase", s.phase},
@@ -90,7 +90,7 @@ class Reader {
   std::string bad_;
 };
 
-Result<State> from_json(const Json& json, const std::string& path) {
+Result<State> state_from_json(const Json& json, const std::string& path) {
   Reader reader(json);
   int version = 0;
   reader.read("version", version);
@@ -131,7 +131,7 @@ Result<std::optional<State>> load_state(const Host& host, Ctid id) {
   if (!text) return fail(std::move(text).error());
   auto json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return bad_state(path, "not a JSON object");
-  State state = VZ_TRY(from_json(json, path));
+  State state = VZ_TRY(state_from_json(json, path));
   if (state.id != id) return bad_state(path, "it is the state of container " + state.id.str());
   return std::optional(std::move(state));
 }
@@ -139,7 +139,7 @@ Result<std::optional<State>> load_state(const Host& host, Ctid id) {
 Result<> save_state(const Host& host, const State& state) {
   VZ_TRY(make_dirs(host.run_dir(state.id), 0700));
   // A configuration may hold bytes that are not UTF-8; they are shown as U+FFFD, nothing depends on them.
-  auto text = to_json(state).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  auto text = state_to_json(state).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
   return replace_file(state_path(host, state.id), text, 0600);
 }
 

@@ -65,7 +65,7 @@ int attach_below_dev(int mount_fd, const std::string& path, IdMap idmap) {
   UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   // Files on the container's tmpfs can only be made with an id that it maps.
   FsIdentity identity(idmap.base, idmap.base);
-  for (std::size_t slash = path.find('/', 4); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+  for (std::size_t slash = path.find('/', 5); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     UniqueFd parent = open_below(root.get(), path.substr(0, path.rfind('/', slash - 1)).c_str(), O_PATH | O_DIRECTORY);
     std::size_t begin = path.rfind('/', slash - 1) + 1;
     if (!parent || (mkdirat(parent.get(), path.substr(begin, slash - begin).c_str(), 0755) != 0 && errno != EEXIST))

@@ -44,7 +44,7 @@ struct Location {
 
 // Directory and last component of `path`, with symlinks at the end followed by hand inside the tree: openat2(2) gives
 // the file, but a replacement needs its directory. Races only choose another place in the same tree.
-Result<Location> locate(const Tree& tree, std::string path) {
+Result<Location> locate(const Tree& tree, std::string path, bool follow) {
   const std::string asked = path;
   for (int hops = 0; hops < kMaxLinks; ++hops) {
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
@@ -55,7 +55,7 @@ Result<Location> locate(const Tree& tree, std::string path) {
     UniqueFd parent = VZ_TRY(tree.open(dir.empty() ? "/" : dir, O_PATH | O_DIRECTORY));
     char target[PATH_MAX];
     ssize_t n = ::readlinkat(parent.get(), name.c_str(), target, sizeof target);
-    if (n < 0 && (errno == EINVAL || errno == ENOENT)) return Location{std::move(parent), std::move(name)};
+    if (!follow || (n < 0 && (errno == EINVAL || errno == ENOENT))) return Location{std::move(parent), std::move(name)};
     if (n < 0) return fail_errno("open " + asked);
     if (static_cast<std::size_t>(n) == sizeof target) return fail(Error::from_errno(ENAMETOOLONG, "open " + asked));
     std::string to(target, static_cast<std::size_t>(n));
@@ -87,7 +87,8 @@ Result<> check_replaceable(const Location& at, const std::string& path) {
     if (errno == ENOENT) return {};
     return fail_errno("stat " + path);
   }
-  if (!S_ISREG(st.st_mode)) return fail(Error::from_errno(EINVAL, "write " + path + " (not a regular file)"));
+  if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
+    return fail(Error::from_errno(EINVAL, "write " + path + " (not a regular file)"));
   return {};
 }
 
@@ -97,6 +98,19 @@ Result<> fill(int fd, std::string_view text, mode_t mode, uid_t uid, gid_t gid, 
   VZ_TRY_CTX(write_all(fd, text), path);
   if (::fsync(fd) != 0) return fail_errno("fsync " + path);
   return {};
+}
+
+// Temp file beside the place, then rename(2) over it: the old or the new content, never a mix.
+Result<> put(const Location& at, const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) {
+  VZ_TRY(check_replaceable(at, path));
+  std::string temp = random_name();
+  UniqueFd fd(::openat(at.dir.get(), temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd) return fail_errno("create " + path);
+  auto done = fill(fd.get(), text, mode, uid, gid, path);
+  if (done && ::renameat(at.dir.get(), temp.c_str(), at.dir.get(), at.name.c_str()) != 0)
+    done = fail_errno("replace " + path);
+  if (!done) (void)::unlinkat(at.dir.get(), temp.c_str(), 0);
+  return done;
 }
 
 }  // namespace
@@ -124,16 +138,13 @@ Result<std::string> Tree::read(const std::string& path, std::size_t max) const {
 }
 
 Result<> Tree::write(const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) const {
-  Location at = VZ_TRY(locate(*this, path));
-  VZ_TRY(check_replaceable(at, path));
-  std::string temp = random_name();
-  UniqueFd fd(::openat(at.dir.get(), temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd) return fail_errno("create " + path);
-  auto done = fill(fd.get(), text, mode, uid, gid, path);
-  if (done && ::renameat(at.dir.get(), temp.c_str(), at.dir.get(), at.name.c_str()) != 0)
-    done = fail_errno("replace " + path);
-  if (!done) (void)::unlinkat(at.dir.get(), temp.c_str(), 0);
-  return done;
+  Location at = VZ_TRY(locate(*this, path, /*follow=*/true));
+  return put(at, path, text, mode, uid, gid);
+}
+
+Result<> Tree::replace(const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) const {
+  Location at = VZ_TRY(locate(*this, path, /*follow=*/false));
+  return put(at, path, text, mode, uid, gid);
 }
 
 Result<> Tree::make_dirs(const std::string& path, mode_t mode, uid_t uid, gid_t gid) const {

@@ -26,6 +26,8 @@ class Tree {
   // Replaces a regular file through a temp file in the same directory; a symlink at the end is followed inside
   // the tree; owner uid/gid are set on the new file. Parent directories must exist.
   Result<> write(const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) const;
+  // The same, but a symlink at the end is replaced itself instead of followed.
+  Result<> replace(const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) const;
   Result<> make_dirs(const std::string& path, mode_t mode, uid_t uid, gid_t gid) const;
   bool exists(const std::string& path) const;
 

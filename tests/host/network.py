@@ -63,7 +63,7 @@ class Routed(vzhost.HostTest):
         victim = self.start("--ipadd", "198.18.0.7")
         before = self.received(f"vz{ctid}")
         self.inside(ctid, "ip addr add 198.18.0.7/32 dev venet0; ip addr add 198.18.0.99/32 dev venet0; "
-                          "ip -6 addr add fd00:18::99/128 dev venet0 nodad")
+                          "ip -6 addr add fd00:18::99/128 dev venet0")
         host = "198.18.255.1"
         run(["ip", "addr", "add", host + "/32", "dev", "lo"], check=0)
         self.addCleanup(run, ["ip", "addr", "del", host + "/32", "dev", "lo"])

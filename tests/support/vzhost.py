@@ -97,7 +97,7 @@ def debian_template():
 
 def feature(name):
     """Entry of `vzctl check --json`."""
-    for entry in vzctl("check", "--json").json()["features"]:
+    for entry in vzctl("check", "--json").json():
         if entry["name"] == name:
             return entry
     raise AssertionError(f"vzctl check knows no feature {name}")

@@ -11,7 +11,7 @@ namespace vz {
 
 // One thing that this host can or cannot do. Asked by name, never by kernel version.
 struct Feature {
-  const char* name;  // stable: "cgroup.memory", "cgroup.memory.swap", "bpf.cgroup_device", "loop", …
+  const char* name;  // stable: "cgroup.memory", "cgroup.swap", "bpf.cgroup_device", "loop", …
   bool present;
   std::string detail;       // "v1 at /sys/fs/cgroup/memory", "ext4 at /var/lib/vz"
   const char* consequence;  // what does not work without it
