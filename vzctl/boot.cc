@@ -7,9 +7,6 @@
 
 namespace vzctl {
 
-int run_boot_start(Invocation& call);
-int run_boot_stop(Invocation& call);
-
 namespace {
 
 // The first failure is the exit code; the containers' own messages came before.

@@ -77,8 +77,12 @@ int run_runscript(Invocation&);
 int run_mount(Invocation&);
 int run_umount(Invocation&);
 int run_check(Invocation&);
+int run_boot_start(Invocation&);
+int run_boot_stop(Invocation&);
 int run_help(Invocation&);
 int run_completion(Invocation&);
+int run_boot_start(Invocation&);
+int run_boot_stop(Invocation&);
 int run_planned(Invocation&);
 
 // The three texts that are built from the tables.

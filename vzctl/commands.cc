@@ -258,6 +258,35 @@ std::vector<Command> planned_commands() {
   };
 }
 
+// What vz.service runs; neither in the help nor in the completion.
+std::span<const Command> service_commands() {
+  static const Command all[] = {
+      {"boot-start",
+       {},
+       Needs::host,
+       "",
+       "Start the containers that start with the host",
+       "",
+       {},
+       0,
+       run_boot_start,
+       Settings::none,
+       true},
+      {"boot-stop",
+       {},
+       Needs::host,
+       "",
+       "Stop all containers, to be started again by boot-start",
+       "",
+       {},
+       0,
+       run_boot_stop,
+       Settings::none,
+       true},
+  };
+  return all;
+}
+
 }  // namespace
 
 std::span<const Command> commands() {
@@ -271,11 +300,12 @@ std::span<const Command> commands() {
 }
 
 const Command* find_command(std::string_view name) {
-  for (const Command& command : commands()) {
-    if (name == command.name) return &command;
-    for (const char* alias : command.aliases)
-      if (name == alias) return &command;
-  }
+  for (auto list : {commands(), service_commands()})
+    for (const Command& command : list) {
+      if (name == command.name) return &command;
+      for (const char* alias : command.aliases)
+        if (name == alias) return &command;
+    }
   return nullptr;
 }
 

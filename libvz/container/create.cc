@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // create and destroy. Order of effects, chosen so that a kill at any point leaves something that create or
 // destroy finish: PRIVATE.tmp (removed by the next call) -> ID.conf -> PRIVATE -> name.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
@@ -45,18 +47,28 @@ Result<std::string> choose_template(const Host& host, const CreateOptions& optio
   return *name;
 }
 
-Result<PrivateSpec> plan_private(const Config& merged, Layout layout, const std::string& dest, std::string archive) {
+// One inode for each 8 KiB at the most: a sample's number on a small disk would leave no room for files. What the
+// admin asked for by --diskinodes is taken as it is.
+std::uint64_t fitting_inodes(std::uint64_t configured, std::uint64_t disk_bytes, bool asked_for) {
+  constexpr std::uint64_t kBytesPerInode = 8192;
+  return asked_for ? configured : std::min(configured, disk_bytes / kBytesPerInode);
+}
+
+Result<PrivateSpec> plan_private(const Config& merged, Layout layout, const std::string& dest, std::string archive,
+                                 bool inodes_asked_for) {
   PrivateSpec spec;
   spec.dest = dest;
   spec.layout = layout;
   spec.archive = std::move(archive);
   auto space = merged.limit("DISKSPACE");
   if (space && space->limit != Limit::kUnlimited) spec.disk_bytes = space->limit * 1024;
-  auto inodes = merged.limit("DISKINODES");
-  if (inodes && inodes->limit != Limit::kUnlimited) spec.inodes = inodes->limit;
   if (layout == Layout::image && spec.disk_bytes == 0)
     return fail(Error(Code::no_diskspace, "Error: diskspace not set (required for the image layout)")
                     .with_hint("give --diskspace SIZE or a sample with DISKSPACE"));
+  auto inodes = merged.limit("DISKINODES");
+  if (!inodes || inodes->limit == Limit::kUnlimited) return spec;
+  spec.inodes =
+      layout == Layout::image ? fitting_inodes(inodes->limit, spec.disk_bytes, inodes_asked_for) : inodes->limit;
   return spec;
 }
 
@@ -94,7 +106,9 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
       VZ_TRY(parse_layout(options.layout.empty() ? merged.get("VE_LAYOUT").value_or("image") : options.layout));
   config.set("VE_LAYOUT", layout_name(layout));
   VZ_TRY(validate_settings(*host_, id_, merged));
-  auto spec = VZ_TRY(plan_private(merged, layout, temporary_private(private_path), std::move(archive)));
+  auto spec = VZ_TRY(plan_private(merged, layout, temporary_private(private_path), std::move(archive),
+                                  options.settings.get("DISKINODES").has_value()));
+  if (spec.inodes) config.set("DISKINODES", fmt::format("{}:{}", spec.inodes, spec.inodes));
   for (const auto& w : config.warnings()) reporter.warn(fmt::format("Warning: {}: {}", w.where, w.text));
 
   reporter.info(fmt::format("Creating container private area ({})", ostemplate));

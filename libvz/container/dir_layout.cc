@@ -2,7 +2,6 @@
 #include "libvz/container/dir_layout.h"
 
 #include <fcntl.h>
-#include <linux/mount.h>
 
 #include <fmt/format.h>
 

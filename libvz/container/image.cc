@@ -4,7 +4,6 @@
 #include <cerrno>
 
 #include <fcntl.h>
-#include <linux/mount.h>
 
 #include <fmt/format.h>
 

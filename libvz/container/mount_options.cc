@@ -3,7 +3,6 @@
 
 #include <string_view>
 
-#include <linux/mount.h>
 
 #include <fmt/format.h>
 

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <linux/mount.h>  // MOUNT_ATTR_*, for our callers too
+
 #include <vz/error.h>
 #include "libvz/base/fd.h"
 #include "libvz/kernel/idmap.h"

@@ -114,7 +114,7 @@ class KillAtEveryStep(vzhost.HostTest):
 
     def test_set_running(self):
         self.each_step(lambda ctid: vzctl("start", ctid, check=0), "set", "--ram", "96M", "--swap", "0", "--ipadd",
-                       "198.18.7.9", "--hostname", "g.example", "--diskspace", "48M", "--save")
+                       "198.18.7.9", "--hostname", "g.example", "--save")
 
 
 class TwoAtOnce(vzhost.HostTest):
