@@ -93,7 +93,7 @@ Result<> plan_ip_steps(const LivePtr& live, const Config& from, const Config& to
   auto config = std::make_shared<Config>(to);
   for (const auto& a : old_list) {
     if (contains(new_list, a)) continue;
-    steps->push_back({"ipdel " + a.str(),
+    steps->push_back({"ipdel",
                       [=] {
                         live->ct.reporter.info("Deleting IP address(es): " + a.str());
                         return del_ip(*config, live->ct.id, live->netns, new_list, a);
@@ -102,7 +102,7 @@ Result<> plan_ip_steps(const LivePtr& live, const Config& from, const Config& to
   }
   for (const auto& a : new_list) {
     if (contains(old_list, a)) continue;
-    steps->push_back({"ipadd " + a.str(),
+    steps->push_back({"ipadd",
                       [=] {
                         live->ct.reporter.info("Adding IP address(es): " + a.str());
                         return add_ip(*config, live->ct.id, live->netns, new_list, a, &live->ct.reporter);
@@ -120,11 +120,11 @@ Result<> plan_netif_steps(const LivePtr& live, const Config& from, const Config&
   };
   for (const auto& n : old_list)
     if (missing_in(new_list, n))
-      steps->push_back({"netif_del " + n.ifname, [=] { return del_netif(live->ct.id, live->netns, n); },
+      steps->push_back({"netif_del", [=] { return del_netif(live->ct.id, live->netns, n); },
                         [=] { (void)add_netif(live->ct.id, live->netns, n); }});
   for (const auto& n : new_list)
     if (missing_in(old_list, n))
-      steps->push_back({"netif_add " + n.ifname, [=] { return add_netif(live->ct.id, live->netns, n); },
+      steps->push_back({"netif_add", [=] { return add_netif(live->ct.id, live->netns, n); },
                         [=] { (void)del_netif(live->ct.id, live->netns, n); }});
   return {};
 }
@@ -140,7 +140,7 @@ Result<> write_guest(const LivePtr& live, const Config& config) {
 void plan_guest_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
   auto old_config = std::make_shared<Config>(from), new_config = std::make_shared<Config>(to);
   steps->push_back(
-      {"guest files", [=] { return write_guest(live, *new_config); }, [=] { (void)write_guest(live, *old_config); }});
+      {"guest", [=] { return write_guest(live, *new_config); }, [=] { (void)write_guest(live, *old_config); }});
 }
 
 bool has_node(const std::vector<DeviceNode>& list, const DeviceNode& n) {

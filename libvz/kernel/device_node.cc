@@ -36,12 +36,12 @@ UniqueFd open_below(int dirfd, const char* path, std::uint64_t flags, std::uint6
   return UniqueFd(static_cast<int>(syscall(SYS_openat2, dirfd, path, &how, sizeof how)));
 }
 
-// Runs `fn` (only system calls) in a child inside the mount namespace of `pidfd`; its return value is an errno.
+// Runs `fn` (only system calls) in a child; its return value is an errno.
 template <class Fn>
-Result<> in_mount_ns_of(const UniqueFd& pidfd, const std::string& what, Fn fn) {
+Result<> in_child(const std::string& what, Fn fn) {
   pid_t pid = fork();
   if (pid < 0) return fail_errno("fork");
-  if (pid == 0) _exit(setns(pidfd.get(), CLONE_NEWNS) != 0 ? errno : fn());
+  if (pid == 0) _exit(fn());
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
@@ -50,15 +50,25 @@ Result<> in_mount_ns_of(const UniqueFd& pidfd, const std::string& what, Fn fn) {
   return tl::unexpected<Error>(Error::from_errno(err, what, Code::devices));
 }
 
-// A bind mount of a fresh node that no path of the host leads to.
-Result<UniqueFd> make_node_mount(IdMap idmap, const DeviceNode& node) {
+// A file system with one node, "node", that no path of the host leads to.
+Result<UniqueFd> make_node_tmpfs(IdMap idmap, const DeviceNode& node) {
   auto tmpfs = VZ_TRY(new_mount("tmpfs", {{"mode", "0755"}, {"size", "64k"}}, MOUNT_ATTR_NOSUID));
   mode_t type = node.type == 'b' ? S_IFBLK : S_IFCHR;
   if (mknodat(tmpfs.get(), "node", type | node.mode, makedev(node.major, node.minor)) != 0 ||
       fchownat(tmpfs.get(), "node", idmap.base, idmap.base, AT_SYMLINK_NOFOLLOW) != 0 ||
       fchmodat(tmpfs.get(), "node", node.mode, 0) != 0)
     return fail_errno("make device node " + node.name, Code::devices);
-  return clone_mount(tmpfs.get(), "node", /*recursive=*/false);
+  return tmpfs;
+}
+
+// A bind mount of the node, -1 and errno on failure. open_tree(2) before Linux 6.15 clones only what is attached in the
+// caller's mount namespace: it is, for that moment, in one that ends with this child.
+UniqueFd clone_node(int tmpfs) {
+  constexpr unsigned kAttach = MOVE_MOUNT_F_EMPTY_PATH;
+  if (unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      syscall(SYS_move_mount, tmpfs, "", AT_FDCWD, "/", kAttach) != 0)
+    return {};
+  return UniqueFd(static_cast<int>(syscall(SYS_open_tree, tmpfs, "node", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
 }
 
 int attach_below_dev(int mount_fd, const std::string& path, IdMap idmap) {
@@ -113,15 +123,19 @@ Result<DeviceNode> read_device_node(const std::string& name) {
 }
 
 Result<> attach_device_node(const UniqueFd& init_pidfd, IdMap idmap, const DeviceNode& node) {
-  auto mount = VZ_TRY(make_node_mount(idmap, node));
+  auto tmpfs = VZ_TRY(make_node_tmpfs(idmap, node));
   std::string path = "/dev/" + node.name;
-  return in_mount_ns_of(init_pidfd, "add " + path + " in the container",
-                        [&] { return attach_below_dev(mount.get(), path, idmap); });
+  return in_child("add " + path + " in the container", [&] {
+    UniqueFd mount = clone_node(tmpfs.get());
+    if (!mount || setns(init_pidfd.get(), CLONE_NEWNS) != 0) return errno;
+    return attach_below_dev(mount.get(), path, idmap);
+  });
 }
 
 Result<> detach_device_node(const UniqueFd& init_pidfd, const std::string& name) {
   std::string path = "/dev/" + name;
-  return in_mount_ns_of(init_pidfd, "remove " + path + " in the container", [&] { return detach_below_dev(path); });
+  return in_child("remove " + path + " in the container",
+                  [&] { return setns(init_pidfd.get(), CLONE_NEWNS) != 0 ? errno : detach_below_dev(path); });
 }
 
 }  // namespace vz

@@ -87,6 +87,7 @@ class KillAtEveryStep(vzhost.HostTest):
         prepare(probe)
         steps = traced(command[0], probe, *command[1:])
         self.assertGreaterEqual(len(steps), 3, steps)
+        self.wipe(probe)  # its addresses are needed again
         for step in steps:
             with self.subTest(step=step):
                 ctid = self.create("--ram", "64M", "--swap", "0", "--ipadd", "198.18.7.8", "--hostname", "f.example")

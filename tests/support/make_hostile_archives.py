@@ -102,7 +102,7 @@ def deep(tar, _):
 
 def zeros(tar, _):
     info = tarfile.TarInfo("./bomb")
-    info.size = 3 << 30
+    info.size = 256 << 20
 
     class Zeros(io.RawIOBase):
         def read(self, n=-1):

@@ -25,7 +25,7 @@ IpAddress ip(const std::string& text) { return *IpAddress::parse(text); }
 Bytes frame(std::uint16_t ethertype, const std::string& source, const Bytes& mac = {2, 0, 0, 0, 0, 1}) {
   IpAddress a = ip(source);
   Bytes f = {2, 0, 0, 0, 0, 9};
-  f.insert(f.end(), mac.begin(), mac.end());
+  for (auto byte : mac) f.push_back(byte);  // g++ 12 warns about insert() of a constant-size vector
   f.push_back(static_cast<std::uint8_t>(ethertype >> 8));
   f.push_back(static_cast<std::uint8_t>(ethertype));
   f.resize(f.size() + (a.v6 ? 8 : 12));

@@ -75,7 +75,7 @@ class Lab:
         share.mkdir()
         settings = {"VZ_LAB_NODES": self.options.nodes, "VZ_LAB_SWAP": self.options.swap,
                     **dict(self.options.env)}
-        make_share(share, source, build, command, settings, self.options.nodes > 1)
+        make_share(share, source, build, command, settings, self.options.nodes > 1, self.cache / "template" / "cache")
         try:
             return self.attempt(share)
         except EarlyCrash as crash:

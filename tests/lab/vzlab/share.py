@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tree a guest finds at /vz: src, build, and lab (the guest's scripts and this run's settings).
+"""The tree a guest finds at /vz: src, build, template, and lab (the guest's scripts and this run's settings).
 
 Source and build tree are snapshots, so that editing and building go on during a run. The build
 tree is hard-linked (compilers and linkers replace files, they do not write into them), the source
@@ -56,8 +56,8 @@ def make_key(lab):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vz-lab", "-f", lab / "key"], check=True)
 
 
-def make_share(directory, source, build, command, settings, with_key):
-    """Fill directory with src, build and lab."""
+def make_share(directory, source, build, command, settings, with_key, templates=None):
+    """Fill directory with src, build, lab, and template/cache where this machine has OS templates."""
     lab = directory / "lab"
     shutil.copytree(LAB / "guest", lab / "guest")
     (directory / "src").mkdir()
@@ -65,6 +65,8 @@ def make_share(directory, source, build, command, settings, with_key):
     (directory / "build").mkdir()
     if build:
         link_tree(build, directory / "build")
+    if templates and templates.is_dir():
+        link_tree(templates, directory / "template" / "cache")
     (lab / "command").write_bytes(b"".join(os.fsencode(arg) + b"\0" for arg in command))
     write_settings(lab, settings)
     if with_key:
