@@ -12,10 +12,11 @@ namespace vz {
 
 namespace {
 
-// The name that the kernel gives init's executable; only a hint, the container can set it.
+// By the executable, right from the exec on: comm says "init" until systemd renames itself. Only a hint, the container
+// decides what the file is.
 bool init_is_systemd(const State& state) {
-  auto comm = read_file(fmt::format("/proc/{}/comm", state.init.pid));
-  return comm && trim(*comm) == "systemd";
+  auto exe = read_link(fmt::format("/proc/{}/exe", state.init.pid));
+  return exe && exe->ends_with("/systemd");
 }
 
 }  // namespace
@@ -36,6 +37,8 @@ Result<> wait_booted(Context& ct, const State& state, const UniqueFd& pidfd, std
   while (clock::now() < deadline) {
     if (wait_exit(pidfd, std::chrono::milliseconds(50)))
       return fail(Code::wait_failed, "Container wait failed - it ended during its start");
+    if (ct.reporter.cancelled())
+      return fail(Code::wait_failed, "Container wait failed - interrupted, it goes on booting");
     if (!init_is_systemd(state)) return {};
     spec.timeout = std::chrono::duration_cast<std::chrono::seconds>(deadline - clock::now()) + std::chrono::seconds(1);
     auto status = run_inside(spec);

@@ -165,6 +165,11 @@ State new_state(const Context& ct, const StartPlan& plan) {
   return state;
 }
 
+Result<> check_cancelled(const Context& ct) {
+  if (ct.reporter.cancelled()) return fail(Code::env_create, "interrupted");
+  return {};
+}
+
 // From "nothing of it exists" to "init runs". On failure the caller cleans up.
 Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
   VZ_TRY(save_phase(ct, state, "starting"));
@@ -172,6 +177,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, &state->root_device));
   state->layout = layout_name(VZ_TRY(private_layout(ct.private_path)));
 
+  VZ_TRY(check_cancelled(ct));
   auto started = VZ_TRY(clone_into_cgroups(ct, plan, init_spec(ct, plan, std::move(root))));
   auto& [pending, cgroups] = started;
   VZ_TRY(apply_limits(ct, cgroups, plan));
@@ -184,6 +190,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   state->bridged = network.bridged;
   if (auto units = ct.config.number("CPUUNITS")) ct.reporter.info(fmt::format("Setting CPU units: {}", *units));
 
+  VZ_TRY(check_cancelled(ct));
   ct.reporter.step("start.release");
   auto console = VZ_TRY(pending.release());
   state->init = VZ_TRY(identify(pending.pid()));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
+#include <algorithm>
 #include <csignal>
 
 #include <fmt/format.h>
@@ -77,6 +78,20 @@ void run_stop_script(Context& ct, const State& state, const UniqueFd& pidfd, con
     ct.reporter.warn(fmt::format("Warning: {} failed{}", path, status ? fmt::format(" with status {}", *status) : ""));
 }
 
+// Until init has ended, the time is over (false), or the user interrupts: then the container goes on shutting down.
+Result<bool> wait_for_end(Context& ct, const UniqueFd& pidfd, std::chrono::seconds timeout) {
+  using clock = std::chrono::steady_clock;
+  auto deadline = clock::now() + timeout;
+  for (auto now = clock::now(); now < deadline; now = clock::now()) {
+    auto slice = std::min<clock::duration>(deadline - now, std::chrono::milliseconds(250));
+    if (wait_exit(pidfd, std::chrono::ceil<std::chrono::milliseconds>(slice))) return true;
+    if (ct.reporter.cancelled())
+      return fail(Error(Code::stop_failed, "interrupted; the container goes on shutting down")
+                      .with_hint(fmt::format("`vzctl stop {} --fast` kills it", ct.id.value())));
+  }
+  return false;
+}
+
 Result<> kill_container(Context& ct, const Cgroups& cgroups, const UniqueFd& pidfd) {
   ct.reporter.step("stop.kill");
   ct.reporter.info("Killing container ...");
@@ -118,7 +133,7 @@ Result<> stop_locked(Context& ct, const StopOptions& options) {
       ct.reporter.step("stop.request");
       (void)cgroups.freeze(false);
       request_shutdown(ct, *state, *opened, cgroups);
-      ended = wait_exit(*opened, timeout).has_value();
+      ended = VZ_TRY(wait_for_end(ct, *opened, timeout));
     }
     if (!ended) VZ_TRY(kill_container(ct, cgroups, *opened));
   }
