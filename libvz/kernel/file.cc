@@ -279,6 +279,13 @@ Result<std::int64_t> modification_time(int fd) {
   return static_cast<std::int64_t>(st.st_mtime);
 }
 
+Result<std::string> read_link(const std::string& path) {
+  char target[PATH_MAX];
+  ssize_t n = ::readlink(path.c_str(), target, sizeof target);
+  if (n < 0) return fail_errno("read link " + path);
+  return std::string(target, static_cast<std::size_t>(n));
+}
+
 Result<uid_t> owner_of(int fd) {
   struct stat st;
   if (::fstat(fd, &st) != 0) return fail_errno("stat");
