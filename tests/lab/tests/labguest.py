@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the lab's tests have in common. They run inside a guest of tests/lab/run, on a stock kernel with cgroup v2."""
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
+import vzhost
+from vzhost import vzctl
+
+CGROUP = pathlib.Path("/sys/fs/cgroup")
+SYSTEMD = pathlib.Path("/run/systemd/system").is_dir()
+MIB = 1 << 20
+
+
+def scope(ctid):
+    """P: the container's directory in the cgroup tree."""
+    return CGROUP / "vz.slice" / f"vz-{ctid}.scope"
+
+
+def value(ctid, name):
+    """A file of P/ct, which carries the limits."""
+    return (scope(ctid) / "ct" / name).read_text().strip()
+
+
+def number(ctid, name):
+    """A size; "max" is infinite."""
+    text = value(ctid, name)
+    return float("inf") if text == "max" else int(text)
+
+
+def events(ctid, name="memory.events"):
+    """A flat-keyed file as a dictionary."""
+    return {key: int(count) for key, count in (line.split() for line in value(ctid, name).splitlines())}
+
+
+def vmstat(name):
+    for line in pathlib.Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith(name + " "):
+            return int(line.split()[1])
+    raise AssertionError(f"/proc/vmstat has no {name}")
+
+
+def set_(ctid, *options, **kw):
+    """`vzctl set … --save`."""
+    return vzctl("set", ctid, *options, "--save", **kw)
+
+
+def main(private=True):
+    if not os.environ.get("VZ_LAB_NODE"):
+        print("skipped: only in a guest of tests/lab/run\n0 passed, 0 failed, 1 skipped")
+        sys.exit(77)
+    vzhost.main(private)
