@@ -93,15 +93,17 @@ Result<UniqueFd> Cgroups::exec_fd() const {
                   .with_hint("the container made its cgroup tree threaded; stop it with `vzctl stop --fast`"));
 }
 
+// "tasks", not "cgroup.procs": for a thread that moves itself the kernel then takes no lock against forks, whose price
+// is an RCU grace period (10 to 30 ms, first of a burst). The writers here have one thread, so it is the same.
 Result<std::vector<UniqueFd>> Cgroups::v1_procs() const {
   std::vector<UniqueFd> out;
   std::vector<std::string> seen;
   for (const auto& dir : dirs_) {
     if (dir.v2 || std::find(seen.begin(), seen.end(), dir.path) != seen.end()) continue;
     seen.push_back(dir.path);
-    out.push_back(VZ_TRY_CTX(open_at(dir.fd.get(), "cgroup.procs", O_WRONLY), dir.path));
+    out.push_back(VZ_TRY_CTX(open_at(dir.fd.get(), "tasks", O_WRONLY), dir.path));
   }
-  if (systemd_v1_) out.push_back(VZ_TRY(open_at(systemd_v1_.get(), "cgroup.procs", O_WRONLY)));
+  if (systemd_v1_) out.push_back(VZ_TRY(open_at(systemd_v1_.get(), "tasks", O_WRONLY)));
   return out;
 }
 

@@ -71,7 +71,7 @@ class Cgroups {
   // For clone3(CLONE_INTO_CGROUP): P/ct/ns (init) or P/ct/ns/.vz (exec); -1 without cgroup2.
   int init_fd() const { return ns_.get(); }
   Result<UniqueFd> exec_fd() const;
-  // v1: open cgroup.procs files, the child writes "0" to each before it drops privileges.
+  // v1: open "tasks" files, the child (one thread) writes "0" to each before it drops privileges.
   Result<std::vector<UniqueFd>> v1_procs() const;
 
   Result<> apply(const std::vector<CgroupWrite>& writes, std::vector<std::string>* warnings) const;

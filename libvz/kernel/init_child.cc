@@ -24,7 +24,7 @@ namespace {
 void join_v1_cgroups(const InitPlan& plan, const InitReport& report) {
   // Opened by the parent: cgroup v1 checks the opener's credentials. "0" is the writer.
   for (const auto& procs : plan.v1_procs)
-    report.check(static_cast<int>(::write(procs.get(), "0", 1)), InitStep::join_cgroup, "cgroup.procs");
+    report.check(static_cast<int>(::write(procs.get(), "0", 1)), InitStep::join_cgroup, "tasks");
 }
 
 // Returns when the parent lets us go; a parent that died has closed the channel.
