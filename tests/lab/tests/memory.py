@@ -132,7 +132,7 @@ class Memory(vzhost.HostTest):
         """A container at its limit goes on when the limit is raised; nothing is killed on the way."""
         ctid = self.start("--ram", "64M", "--swap", "32M")
         self.fill(ctid, 70)
-        for ram, swap in (("96M", "64M"), ("192M", "0"), ("128M", "128M")):
+        for ram, swap in (("96M", "64M"), ("192M", "32M"), ("128M", "128M")):
             set_(ctid, "--ram", ram, "--swap", swap, check=0)
         self.fill(ctid, 140)
         self.assertEqual(events(ctid)["oom_kill"], 0)
