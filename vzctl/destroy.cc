@@ -13,7 +13,7 @@ namespace {
 // OpenVZ never asked: only a person at a terminal is asked.
 bool confirmed(vz::Ctid id) {
   if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) return true;
-  fmt::print("Destroy container {} with all its data? [y/N] ", id.value());
+  fputs(fmt::format("Destroy container {} with all its data? [y/N] ", id.value()).c_str(), stdout);
   fflush(stdout);
   std::string answer;
   std::getline(std::cin, answer);

@@ -39,6 +39,12 @@ int terminal_width() {
   return 80;
 }
 
+// fmt::print throws when the stream is closed or full; a change must not end halfway because nobody listens.
+void show(FILE* stream, std::string_view text) {
+  (void)fwrite(text.data(), 1, text.size(), stream);
+  (void)fflush(stream);
+}
+
 // Fault injection is for the project's tests only: it kills in the middle of a change.
 const char* test_environment(const char* name) { return geteuid() == 0 ? getenv(name) : nullptr; }
 
@@ -144,11 +150,10 @@ void TerminalReporter::say(Level level, std::string_view text) {
   clear_bar();
   if (rank < 0) {
     fflush(stdout);
-    fmt::print(stderr, "{}\n",
-               paint(clean, level == Level::error ? Tone::bad : Tone::plain, use_color(color_, STDERR_FILENO)));
+    show(stderr,
+         paint(clean, level == Level::error ? Tone::bad : Tone::plain, use_color(color_, STDERR_FILENO)) + "\n");
   } else if (verbosity_ >= rank) {
-    fmt::print("{}\n", clean);
-    fflush(stdout);
+    show(stdout, clean + "\n");
   }
 }
 
@@ -176,8 +181,7 @@ void TerminalReporter::progress(std::string_view stage, std::uint64_t done, std:
   auto elapsed = std::chrono::duration_cast<milliseconds>(now - stage_start_);
   if (terminal) {
     if (finished) return clear_bar();
-    fmt::print(stderr, "\r{}\x1b[K", progress_line(printable(stage), done, total, elapsed, terminal_width()));
-    fflush(stderr);
+    show(stderr, fmt::format("\r{}\x1b[K", progress_line(printable(stage), done, total, elapsed, terminal_width())));
     bar_shown_ = true;
   } else if (!finished) {
     say(Level::debug, progress_line(stage, done, total, elapsed, 60));
@@ -186,8 +190,7 @@ void TerminalReporter::progress(std::string_view stage, std::uint64_t done, std:
 
 void TerminalReporter::clear_bar() {
   if (!bar_shown_) return;
-  fmt::print(stderr, "\r\x1b[K");
-  fflush(stderr);
+  show(stderr, "\r\x1b[K");
   bar_shown_ = false;
 }
 

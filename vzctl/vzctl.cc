@@ -142,7 +142,7 @@ int vzctl_main(std::vector<std::string> args) {
   if (globals->version) return finish(reporter, put("vzctl version " VZ_VERSION_STRING "\n"));
   if (globals->help) return finish(reporter, put(usage()));
   if (args.empty()) {
-    fmt::print(stderr, "{}", usage());
+    fputs(usage().c_str(), stderr);
     return static_cast<int>(Code::bad_syntax);
   }
   const Command* command = find_command(args[0]);

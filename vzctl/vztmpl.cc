@@ -127,7 +127,7 @@ int vztmpl_main(std::vector<std::string> args) {
   if (!color) return finish(reporter, color.error());
   reporter.set_color(*color);
   if (options->words.empty()) {
-    fmt::print(stderr, "{}", kUsage);
+    fputs(kUsage, stderr);
     return static_cast<int>(Code::bad_syntax);
   }
   auto host = vz::Host::open();
