@@ -107,7 +107,7 @@ Result<> check_file_system(const std::string& image, bool force, Reporter& repor
 }
 
 Result<> check_if_needed(const std::string& image, bool fsck, Reporter& reporter) {
-  UniqueFd fd = VZ_TRY(open_file(image, O_RDONLY));
+  UniqueFd fd = VZ_TRY(open_file(image, O_RDONLY | O_NONBLOCK));  // a FIFO is refused, not waited for
   Ext4State state = VZ_TRY_CTX(read_ext4_state(fd.get()), image);
   if (!state.needs_check()) return {};  // a mere crash: the kernel replays the journal
   if (fsck) return check_file_system(image, false, reporter);

@@ -156,7 +156,12 @@ Result<std::string> read_fd(int fd, std::size_t max) {
 }
 
 Result<std::string> read_file_at(int dirfd, const std::string& path, std::size_t max) {
-  UniqueFd fd = VZ_TRY(open_at(dirfd, path, O_RDONLY));
+  // Not to wait for a writer of what turns out to be a FIFO.
+  UniqueFd fd = VZ_TRY(open_at(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat st = {};
+  if (::fstat(fd.get(), &st) != 0) return fail_errno("look at " + path);
+  if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))  // read(2) itself refuses a directory
+    return fail(Error::from_errno(EINVAL, "read " + path + " (not a regular file)"));
   return VZ_TRY_CTX(read_fd(fd.get(), max), path);
 }
 
