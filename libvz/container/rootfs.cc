@@ -40,6 +40,7 @@ Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
     VZ_TRY(make_image(spec, reporter));
   else
     VZ_TRY(make_dir(spec, reporter));
+  if (reporter.cancelled()) return fail(Code::create_private, "interrupted");
   // Last: an area with this file is complete.
   auto text = fmt::format("{} {}\n", layout_name(spec.layout), kVersion);
   return replace_file(layout_file(spec.dest), text, 0644);
