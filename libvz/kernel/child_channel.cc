@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libvz/kernel/fd_passing.h"
+
 namespace vz {
 
 Result<ChildChannel> ChildChannel::open() {
@@ -16,23 +18,10 @@ Result<ChildChannel> ChildChannel::open() {
 
 int send_message(int socket, const ChildMessage& message, int fd) {
   iovec data{const_cast<ChildMessage*>(&message), sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr header{};
   header.msg_iov = &data;
   header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
-  }
-  for (;;) {
-    if (::sendmsg(socket, &header, MSG_NOSIGNAL) >= 0) return 0;
-    if (errno != EINTR) return -1;
-  }
+  return send_with_fd(socket, header, fd) < 0 ? -1 : 0;
 }
 
 void set_object(ChildMessage& message, const char* object) {
@@ -44,22 +33,12 @@ void set_object(ChildMessage& message, const char* object) {
 Result<std::optional<Received>> receive_message(int socket) {
   Received out;
   iovec data{&out.message, sizeof out.message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   msghdr header{};
   header.msg_iov = &data;
   header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
-  ssize_t n;
-  do n = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
+  ssize_t n = receive_with_fd(socket, header, &out.fd);
   if (n == 0 || (n < 0 && errno == ECONNRESET)) return std::optional<Received>();
   if (n < 0) return fail_errno("receive from a child");
-  if (cmsghdr* c = CMSG_FIRSTHDR(&header); c && c->cmsg_type == SCM_RIGHTS) {
-    int fd;
-    std::memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    out.fd.reset(fd);
-  }
   if (n != sizeof out.message) return fail(Code::system, "a child sent a short message");
   out.message.object[sizeof out.message.object - 1] = '\0';
   return std::optional<Received>(std::move(out));

@@ -6,11 +6,10 @@
 #include <optional>
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <termios.h>
 #include <unistd.h>
+
+#include "libvz/kernel/terminal.h"
 
 namespace vz {
 namespace {
@@ -19,61 +18,6 @@ constexpr char kEscape = 0x1b;
 constexpr int kEscapeWaitMs = 1000;       // people type "Esc ." slowly
 constexpr std::size_t kChunk = 4096;      // read at once
 constexpr std::size_t kToTerminal = 256;  // a terminal that polls writable takes this much without blocking
-
-class RawTerminal {
- public:
-  static Result<std::optional<RawTerminal>> enter(int fd) {
-    RawTerminal terminal(fd);
-    if (::tcgetattr(fd, &terminal.saved_) < 0) return std::optional<RawTerminal>();  // no terminal
-    termios raw = terminal.saved_;
-    ::cfmakeraw(&raw);
-    if (::tcsetattr(fd, TCSADRAIN, &raw) < 0) return fail_errno("set the terminal to raw mode");
-    terminal.active_ = true;
-    return std::optional<RawTerminal>(std::move(terminal));
-  }
-  RawTerminal(RawTerminal&& other) noexcept
-      : fd_(other.fd_), saved_(other.saved_), active_(std::exchange(other.active_, false)) {}
-  RawTerminal& operator=(RawTerminal&&) = delete;
-  ~RawTerminal() {
-    if (active_) (void)::tcsetattr(fd_, TCSADRAIN, &saved_);
-  }
-
- private:
-  explicit RawTerminal(int fd) : fd_(fd) {}
-  int fd_;
-  termios saved_{};
-  bool active_ = false;
-};
-
-// The signals that would leave the terminal raw, as a descriptor.
-class SignalGuard {
- public:
-  static Result<SignalGuard> enter() {
-    SignalGuard guard;
-    sigset_t set;
-    sigemptyset(&set);
-    for (int sig : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH}) sigaddset(&set, sig);
-    guard.fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!guard.fd_) return fail_errno("signalfd");
-    if (::pthread_sigmask(SIG_BLOCK, &set, &guard.saved_) < 0) return fail_errno("sigmask");
-    return guard;
-  }
-  SignalGuard(SignalGuard&&) noexcept = default;
-  SignalGuard& operator=(SignalGuard&&) = delete;
-  ~SignalGuard() {
-    if (fd_) (void)::pthread_sigmask(SIG_SETMASK, &saved_, nullptr);
-  }
-  int fd() const { return fd_.get(); }
-  int next() const {
-    signalfd_siginfo info;
-    return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
-  }
-
- private:
-  SignalGuard() = default;
-  UniqueFd fd_;
-  sigset_t saved_{};
-};
 
 class Proxy {
  public:

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libvz/kernel/fd_passing.h"
 #include "libvz/kernel/mount.h"
 
 namespace vz {
@@ -27,40 +28,19 @@ void send_outcome(int sock, int code, const std::string& message, int fd) {
   msghdr msg{};
   msg.msg_iov = iov;
   msg.msg_iovlen = 2;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (fd >= 0) {
-    msg.msg_control = control;
-    msg.msg_controllen = sizeof control;
-    cmsghdr* c = CMSG_FIRSTHDR(&msg);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
-  }
-  (void)sendmsg(sock, &msg, MSG_NOSIGNAL);
+  (void)send_with_fd(sock, msg, fd);
 }
 
 Result<UniqueFd> receive_outcome(int sock) {
   int code = -1;
   char text[kMessageMax];
   iovec iov[2] = {{&code, sizeof code}, {text, sizeof text}};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr msg{};
   msg.msg_iov = iov;
   msg.msg_iovlen = 2;
-  msg.msg_control = control;
-  msg.msg_controllen = sizeof control;
-  ssize_t n;
-  while ((n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-  }
-  if (n < static_cast<ssize_t>(sizeof code)) return fail(Code::action_script, "the mount helper died");
-  cmsghdr* c = CMSG_FIRSTHDR(&msg);
   UniqueFd fd;
-  if (c && c->cmsg_type == SCM_RIGHTS) {
-    int raw;
-    memcpy(&raw, CMSG_DATA(c), sizeof raw);
-    fd.reset(raw);
-  }
+  ssize_t n = receive_with_fd(sock, msg, &fd);
+  if (n < static_cast<ssize_t>(sizeof code)) return fail(Code::action_script, "the mount helper died");
   if (code != 0) return fail(static_cast<Code>(code), std::string(text, static_cast<std::size_t>(n) - sizeof code));
   return fd;
 }

@@ -11,6 +11,8 @@
 
 #include "libvz/base/text.h"
 
+#include "libvz/kernel/fd_passing.h"
+
 namespace vz {
 namespace {
 
@@ -47,22 +49,12 @@ void ServiceManager::notify(std::string_view text, int fd) const {
   std::memcpy(addr.sun_path, address_.data(), address_.size());
   if (addr.sun_path[0] == '@') addr.sun_path[0] = '\0';  // abstract
   iovec part{const_cast<char*>(text.data()), text.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   msghdr header{};
   header.msg_name = &addr;
   header.msg_namelen = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address_.size());
   header.msg_iov = &part;
   header.msg_iovlen = 1;
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof control;
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
-  }
-  (void)::sendmsg(sock_.get(), &header, MSG_NOSIGNAL);
+  (void)send_with_fd(sock_.get(), header, fd);
 }
 
 }  // namespace vz
