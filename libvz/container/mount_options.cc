@@ -3,7 +3,6 @@
 
 #include <string_view>
 
-
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"

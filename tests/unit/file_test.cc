@@ -59,7 +59,7 @@ TEST_F(File, ReadIsBounded) {
   EXPECT_EQ(read_file(path("big"), 100)->size(), 100u);
   EXPECT_EQ(read_file(path("big"), 99).error().sys_errno(), EFBIG);
   EXPECT_FALSE(read_file("/proc/self/status")->empty());  // its size is 0
-  ASSERT_EQ(mkfifo(path("fifo").c_str(), 0600), 0);  // must not wait for a writer
+  ASSERT_EQ(mkfifo(path("fifo").c_str(), 0600), 0);       // must not wait for a writer
   EXPECT_EQ(read_file(path("fifo")).error().sys_errno(), EINVAL);
   EXPECT_EQ(read_file("/dev/zero").error().sys_errno(), EINVAL);
 }
