@@ -2,6 +2,8 @@
 #include "libvz/container/lock.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include <unistd.h>
@@ -26,13 +28,35 @@ std::string describe_holder(const std::string& path) {
   return "Locked by: pid " + lines[0] + ", cmdline " + printable(cmdline);
 }
 
+// vzd's, or another vzctl's, after a container that ended by itself. It takes a moment, and whoever comes meanwhile
+// wants what is there afterwards.
+constexpr const char* kRepairing = "repairing";
+constexpr auto kRepairWait = std::chrono::seconds(10);
+constexpr auto kLookAgain = std::chrono::milliseconds(10);
+
+// Also while the holder has not written yet, or has just gone.
+bool held_for_repair(const std::string& path) {
+  auto lines = split(read_file(path, 4096).value_or(""), '\n');
+  return lines.size() < 2 || lines[1] == kRepairing;
+}
+
+// Empty when the lock is held, and not only for a repair that ends soon.
+Result<std::optional<UniqueFd>> lock_after_repair(const std::string& path, const std::string& status) {
+  const auto deadline = std::chrono::steady_clock::now() + kRepairWait;
+  for (;;) {
+    auto fd = VZ_TRY(try_lock_file(path, 0644));
+    if (fd || status == kRepairing || !held_for_repair(path) || std::chrono::steady_clock::now() > deadline) return fd;
+    std::this_thread::sleep_for(kLookAgain);
+  }
+}
+
 }  // namespace
 
 Result<CtLock> CtLock::take(const Host& host, Ctid id, const std::string& status) {
   VZ_TRY_CTX(make_dirs(host.lock_dir(), 0755), "Unable to lock container");
   CtLock lock;
   lock.path_ = host.lock_dir() + "/" + id.str() + ".lck";
-  auto fd = VZ_TRY_CTX(try_lock_file(lock.path_, 0644), "Unable to lock container");
+  auto fd = VZ_TRY_CTX(lock_after_repair(lock.path_, status), "Unable to lock container");
   if (!fd) return fail(Error(Code::locked, "Container already locked").with_hint(describe_holder(lock.path_)));
   VZ_TRY_CTX(rewrite_file(*fd, std::to_string(::getpid()) + "\n" + status + "\n"), "Unable to lock container");
   lock.fd_ = fd->release();
