@@ -3,10 +3,12 @@
 #include <vz/host.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -233,6 +235,19 @@ TEST_F(HostTest, LockExcludesAndNamesItsHolder) {
   }
   EXPECT_FALSE(fs::exists(dir_ + "/run/lock/101.lck"));
   EXPECT_TRUE(CtLock::take(host, Ctid(101), "x"));
+}
+
+TEST_F(HostTest, LockWaitsForACleanUp) {
+  Host host = open();
+  auto repair = CtLock::take(host, Ctid(101), "repairing");
+  ASSERT_TRUE(repair);
+  EXPECT_FALSE(CtLock::take(host, Ctid(101), "repairing")) << "two of them need not wait for each other";
+  std::thread ends([lock = std::move(*repair)]() mutable {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    CtLock gone = std::move(lock);
+  });
+  EXPECT_TRUE(CtLock::take(host, Ctid(101), "starting"));
+  ends.join();
 }
 
 TEST_F(HostTest, LockOfADeadProcessIsTaken) {
