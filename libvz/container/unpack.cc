@@ -37,8 +37,9 @@ Error bad_template(const std::string& archive, std::string_view why) {
 }
 
 Result<std::vector<std::string>> find_decompressor(int fd, const std::string& archive) {
-  std::string head = VZ_TRY(read_head(fd, 512));
-  auto command = choose_decompressor(head);
+  auto head = read_head(fd, 512);
+  if (!head) return fail(bad_template(archive, head.error().message()));
+  auto command = choose_decompressor(*head);
   if (!command) return fail(bad_template(archive, "neither tar nor tar.zst, tar.gz, tar.xz, tar.bz2"));
   if (!command->empty() && !exists(command->front()))
     return fail(Error(Code::bad_template, fmt::format("OS template {} needs {}", archive, command->front()))
@@ -186,7 +187,7 @@ TarMessages sort_tar_messages(std::string_view text) {
 
 Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, bool own_disk, IdMap idmap,
                         Reporter& reporter) {
-  auto fd = open_file(archive, O_RDONLY);
+  auto fd = open_file(archive, O_RDONLY | O_NONBLOCK);  // a FIFO is empty, not waited for
   if (!fd) return fail(std::move(fd).error().with_code(Code::no_template));
   auto decompressor = VZ_TRY(find_decompressor(fd->get(), archive));
   // Opened first: syncfs(2) reports only the write-back errors after that.
