@@ -52,7 +52,17 @@ Result<Status> Container::status() const { return info_of(*host_, id_).status; }
 
 Result<ContainerInfo> Container::info() const { return info_of(*host_, id_); }
 
-Result<Sample> Container::sample() const { return sample_container(*host_, id_); }
+Result<Sample> Container::sample() const {
+  return sample_container(*host_, VZ_TRY(CgroupHost::probe()), id_, SampleParts::all);
+}
+
+std::vector<Sample> sample_containers(const Host& host, const std::vector<Ctid>& ids, SampleParts parts) {
+  std::vector<Sample> out(ids.size());
+  auto cgroup_host = CgroupHost::probe();
+  for (std::size_t i = 0; cgroup_host && i < ids.size(); ++i)
+    if (auto got = sample_container(host, *cgroup_host, ids[i], parts)) out[i] = *got;
+  return out;
+}
 
 Result<std::vector<Change>> Container::plan() const {
   Config config = VZ_TRY(host_->load(id_));

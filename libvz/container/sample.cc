@@ -107,24 +107,25 @@ void sample_disk(const Host& host, Ctid id, pid_t init, Sample& s) {
 
 }  // namespace
 
-void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& s) {
+void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& s, SampleParts parts) {
+  if (host.find(Controller::pids)) sample_processes({cgroups, Controller::pids}, s);
+  if (parts == SampleParts::processes) return;
   if (const auto* memory = host.find(Controller::memory)) {
     Files f{cgroups, Controller::memory};
     memory->v2 ? sample_memory_v2(f, s) : sample_memory_v1(f, s);
   }
-  if (host.find(Controller::pids)) sample_processes({cgroups, Controller::pids}, s);
   if (const auto* cpu = host.find(Controller::cpuacct)) sample_cpu({cgroups, Controller::cpuacct}, cpu->v2, s);
 }
 
-Result<Sample> sample_container(const Host& host, Ctid id) {
+Result<Sample> sample_container(const Host& host, const CgroupHost& cgroup_host, Ctid id, SampleParts parts) {
   auto state = VZ_TRY(running_state(host, id));
   if (!state) return fail(Code::not_running, "container " + id.str() + " is not running");
-  auto cgroup_host = VZ_TRY(CgroupHost::probe());
   auto cgroups = VZ_TRY(Cgroups::open(cgroup_host, id));
+  Sample sample;
+  sample_cgroups(cgroups, cgroup_host, sample, parts);
+  if (parts == SampleParts::processes) return sample;
   // The pid stays this process's while we hold its pidfd and it lives; a reading of a dead one is no reading.
   auto pidfd = VZ_TRY(open_process(state->init));
-  Sample sample;
-  sample_cgroups(cgroups, cgroup_host, sample);
   sample_disk(host, id, state->init.pid, sample);
   VZ_TRY(open_process(state->init));  // still the same: /proc/PID/root was this container's
   return sample;

@@ -9,9 +9,10 @@
 namespace vz {
 
 // Live readings of a running container; Code::not_running. What the host has no source for stays empty.
-Result<Sample> sample_container(const Host& host, Ctid id);
+Result<Sample> sample_container(const Host& host, const CgroupHost& cgroup_host, Ctid id, SampleParts parts);
 
 // The part that comes from control group files.
-void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& sample);
+void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& sample,
+                    SampleParts parts = SampleParts::all);
 
 }  // namespace vz

@@ -141,4 +141,9 @@ class VZ_API Container {
 // listed with what is known.
 VZ_API Result<std::vector<ContainerInfo>> list_containers(const Host& host, bool all);
 
+// Which readings of a Sample are wanted; those of processes cost a tenth of all.
+enum class SampleParts { processes, all };
+// One Sample per id, in their order; empty for what does not run or cannot be read.
+VZ_API std::vector<Sample> sample_containers(const Host& host, const std::vector<Ctid>& ids, SampleParts parts);
+
 }  // namespace vz
