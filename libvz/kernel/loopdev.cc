@@ -2,6 +2,7 @@
 #include "libvz/kernel/loopdev.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include <fcntl.h>
@@ -81,9 +82,25 @@ Result<> loop_set_capacity(const std::string& path) {
   return {};
 }
 
+namespace {
+
+// Whether anything has the image open for writing, as every loop device of ours does. Asked by a read lease, which the
+// kernel refuses then: one call, however many devices there are. True when it cannot tell.
+bool may_be_in_use(const std::string& image_path) {
+  auto file = open_file(image_path, O_RDONLY);
+  if (!file) return true;
+  // Who opens it in this instant waits for us, and we get a signal; SIGIO, the default one, would kill.
+  if (::fcntl(file->get(), F_SETSIG, SIGURG) < 0 || ::fcntl(file->get(), F_SETLEASE, F_RDLCK) < 0) return true;
+  (void)::fcntl(file->get(), F_SETLEASE, F_UNLCK);
+  return false;
+}
+
+}  // namespace
+
 Result<std::string> find_loop(const std::string& image_path) {
   struct stat image;
   if (::stat(image_path.c_str(), &image) != 0) return fail_errno("stat " + image_path);
+  if (!may_be_in_use(image_path)) return std::string();
   auto blocks = list_dir("/sys/block");
   if (!blocks) return std::string();
   for (const auto& name : *blocks) {
