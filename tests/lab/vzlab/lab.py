@@ -15,7 +15,7 @@ from . import LabError, say
 from .machine import Machine
 from .share import make_share
 
-BOOT_SECONDS = 90
+BOOT_SECONDS = 180
 LOGS_KEPT = 20
 
 
