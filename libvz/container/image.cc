@@ -79,16 +79,22 @@ Result<UniqueFd> mount_device(const std::string& device, MountOptions options, s
   return new_mount("ext4", options, attrs | MOUNT_ATTR_NODEV);
 }
 
+struct FirstMount {
+  LoopDevice loop;
+  UniqueFd mount;
+};
+
 // A mount of a new file system, with quota features when this kernel mounts them: the superblock cannot get them
 // later without being taken offline.
-Result<UniqueFd> first_mount(const std::string& image, int image_fd, std::uint64_t inodes) {
+Result<FirstMount> first_mount(const std::string& image, int image_fd, std::uint64_t inodes) {
   // Nothing of this run survives a crash anyway, one fsync at the end replaces all barriers.
   const MountOptions fast = {{"nobarrier", ""}};
   for (bool quota : {true, false}) {
     VZ_TRY(make_file_system(image, inodes, quota));
     LoopDevice loop = VZ_TRY(attach_loop(image_fd, false));
     auto mount = mount_device(loop.path, fast, 0);
-    if (mount || !quota) return mount;
+    if (mount) return FirstMount{std::move(loop), *std::move(mount)};
+    if (!quota) return fail(std::move(mount).error());
   }
   return fail(Code::create_image, "unreachable");
 }
@@ -161,11 +167,14 @@ Result<> make_image(const PrivateSpec& spec, Reporter& reporter) {
   reporter.step("create.image");
   UniqueFd file = VZ_TRY(make_file(image, spec.disk_bytes));
   {
-    UniqueFd mount = VZ_TRY_CTX(first_mount(image, file.get(), spec.inodes), "mount the new " + image);
+    FirstMount first = VZ_TRY_CTX(first_mount(image, file.get(), spec.inodes), "mount the new " + image);
     UniqueFd userns = VZ_TRY(make_userns(spec.idmap));
-    VZ_TRY(set_idmap(mount.get(), userns));
+    VZ_TRY(set_idmap(first.mount.get(), userns));
     reporter.step("create.unpack");
-    VZ_TRY(unpack_archive(spec.archive, mount, true, spec.idmap, reporter));
+    VZ_TRY(unpack_archive(spec.archive, first.mount, true, spec.idmap, reporter));
+    first.mount.reset();
+    // Unmounting wrote what had only been in the journal. A full host lets that fail, and only the device knows.
+    VZ_TRY_CTX(sync_file(first.loop.fd.get()), "write to " + image);
   }
   VZ_TRY_CTX(sync_file(file.get()), image);
   return {};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/rootfs.h"
 
+#include <cerrno>
+
 #include <fcntl.h>
 
 #include <fmt/format.h>
@@ -32,7 +34,9 @@ Result<Layout> parse_layout(const std::string& text) {
 
 const char* layout_name(Layout l) { return l == Layout::image ? "image" : "dir"; }
 
-Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
+namespace {
+
+Result<> fill_private(const PrivateSpec& spec, Reporter& reporter) {
   if (spec.layout == Layout::dir) VZ_TRY(check_dir_limits(spec));
   // Others must not walk through the container's setuid programs.
   VZ_TRY(make_dirs(spec.dest, 0700));
@@ -44,6 +48,28 @@ Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
   // Last: an area with this file is complete.
   auto text = fmt::format("{} {}\n", layout_name(spec.layout), kVersion);
   return replace_file(layout_file(spec.dest), text, 0644);
+}
+
+// Whichever step met it: a file system on a loop device turns ENOSPC of the file below into EIO, or becomes read-only.
+bool met_full_disk(const Error& error, const std::string& dest) {
+  if (error.sys_errno() == ENOSPC || error.sys_errno() == EDQUOT) return true;
+  bool from_below = error.sys_errno() == EIO || error.sys_errno() == EROFS || error.code() == Code::create_image;
+  if (!from_below) return false;
+  auto dir = open_file(dest.substr(0, dest.rfind('/') + 1), O_RDONLY | O_DIRECTORY);
+  auto left = dir ? free_space(dir->get()) : Result<FreeSpace>(fail(std::move(dir).error()));
+  return left && left->bytes < (1u << 20);
+}
+
+}  // namespace
+
+Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
+  auto filled = fill_private(spec, reporter);
+  if (filled || !met_full_disk(filled.error(), spec.dest)) return filled;
+  return fail(std::move(filled)
+                  .error()
+                  .context("no space left on the host's file system with the private areas")
+                  .with_code(Code::no_disk_space)
+                  .with_hint("free some space there, or let VE_PRIVATE in vz.conf name another file system"));
 }
 
 Result<Layout> private_layout(const std::string& private_path) {
