@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Looking at containers. Nothing here locks, repairs or changes anything.
 #include <algorithm>
+#include <optional>
+#include <set>
 
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
@@ -16,29 +18,53 @@ namespace vz {
 
 namespace {
 
-std::string dump_path(const Host& host, Ctid id) {
-  auto dir = host.global().get("DUMPDIR").value_or("");
-  return (dir.empty() ? host.paths().lib + "/dump" : dir) + "/Dump." + id.str();
-}
+// Which containers have runtime state or a dump: two directories read once instead of two misses per container.
+class Traces {
+ public:
+  static Traces of_all(const Host& host) {
+    Traces traces;
+    traces.running_ = names_in(host.paths().run);
+    traces.dumps_ = names_in(host.dump_dir());
+    return traces;
+  }
+  static Traces of_one(const Host& host, Ctid id) {
+    Traces traces;
+    if (exists(host.run_dir(id))) traces.running_ = {id.str()};
+    if (exists(host.dump_dir() + "/" + dump_name(id))) traces.dumps_ = {dump_name(id)};
+    return traces;
+  }
+  bool may_run(Ctid id) const { return running_.contains(id.str()); }
+  bool dumped(Ctid id) const { return dumps_.contains(dump_name(id)); }
+  const std::set<std::string>& running() const { return running_; }
 
-Status status_of(const Host& host, Ctid id, const Config& config, bool configured, const std::optional<State>& state) {
+ private:
+  static std::string dump_name(Ctid id) { return "Dump." + id.str(); }
+  static std::set<std::string> names_in(const std::string& directory) {
+    auto names = list_dir(directory);
+    return names ? std::set<std::string>(names->begin(), names->end()) : std::set<std::string>();
+  }
+  std::set<std::string> running_, dumps_;
+};
+
+Status status_of(const Host& host, Ctid id, const Config& config, bool configured, bool running, bool dumped) {
   Status s;
-  s.running = state.has_value();
+  s.running = running;
   s.exists = configured && private_exists(host.private_path(id, config));
   s.mounted = s.running || is_mount_point(host.root_path(id, config));
-  s.suspended = !s.running && exists(dump_path(host, id));
+  s.suspended = !s.running && dumped;
   return s;
 }
 
-ContainerInfo info_of(const Host& host, Ctid id) {
+ContainerInfo info_of(const Host& host, Ctid id, const Traces& traces) {
   ContainerInfo info;
   info.id = id;
   auto config = host.load(id);
   bool configured = config.has_value();
   info.config = configured ? *std::move(config) : host.global();
-  auto loaded = running_state(host, id);
-  std::optional<State> state = loaded ? *std::move(loaded) : std::nullopt;
-  info.status = status_of(host, id, info.config, configured, state);
+  std::optional<State> state;
+  if (traces.may_run(id))
+    if (auto loaded = running_state(host, id)) state = *std::move(loaded);
+  info.status = status_of(host, id, info.config, configured, state.has_value(), traces.dumped(id));
   if (state) {
     info.init_pid = state->init.pid;
     info.uptime_ns = age_ns(state->init);
@@ -48,9 +74,9 @@ ContainerInfo info_of(const Host& host, Ctid id) {
 
 }  // namespace
 
-Result<Status> Container::status() const { return info_of(*host_, id_).status; }
+Result<Status> Container::status() const { return info_of(*host_, id_, Traces::of_one(*host_, id_)).status; }
 
-Result<ContainerInfo> Container::info() const { return info_of(*host_, id_); }
+Result<ContainerInfo> Container::info() const { return info_of(*host_, id_, Traces::of_one(*host_, id_)); }
 
 Result<Sample> Container::sample() const {
   return sample_container(*host_, VZ_TRY(CgroupHost::probe()), id_, SampleParts::all);
@@ -75,17 +101,18 @@ Result<std::vector<Change>> Container::plan() const {
 }
 
 Result<std::vector<ContainerInfo>> list_containers(const Host& host, bool all) {
+  auto traces = Traces::of_all(host);
   std::vector<Ctid> ids;
   if (all) {
     ids = VZ_TRY(host.containers());
-  } else if (exists(host.paths().run)) {
-    for (const auto& name : VZ_TRY(list_dir(host.paths().run)))
+  } else {
+    for (const auto& name : traces.running())
       if (auto id = Ctid::parse(name); id && id->value() != 0) ids.push_back(*id);
     std::sort(ids.begin(), ids.end());
   }
   std::vector<ContainerInfo> out;
   for (Ctid id : ids) {
-    auto info = info_of(host, id);
+    auto info = info_of(host, id, traces);
     if (all || info.status.running || info.status.mounted) out.push_back(std::move(info));
   }
   return out;
