@@ -147,6 +147,10 @@ Result<> Container::destroy(Reporter& reporter) {
   if (is_mount_point(ct.root_path))
     return fail(Error(Code::mounted, fmt::format("Container is currently mounted (umount first): {}", ct.root_path))
                     .with_hint(fmt::format("`vzctl umount {}`", id_.value())));
+  // VE_PRIVATE is the admin's text: a directory that no create made is never deleted.
+  if (exists(ct.private_path) && !private_exists(ct.private_path))
+    return fail(Error(Code::delete_private, fmt::format("{} is not the private area of a container", ct.private_path))
+                    .with_hint(fmt::format("correct VE_PRIVATE in {}, or remove that file", host_->config_path(id_))));
   VZ_TRY(clean_up(*host_, id_, reporter));
   reporter.info("Destroying container private area: " + ct.private_path);
   // Moved aside first: from here on the container does not exist, however long removal takes.
