@@ -176,7 +176,8 @@ void TerminalReporter::progress(std::string_view stage, std::uint64_t done, std:
   }
   bool finished = total != 0 && done >= total;
   milliseconds pause = terminal ? milliseconds(100) : milliseconds(5000);
-  if (!finished && now - last_draw_ < pause) return;
+  bool first = fresh && terminal;  // at once: the user sees that something goes on
+  if (!finished && !first && now - last_draw_ < pause) return;
   last_draw_ = now;
   auto elapsed = std::chrono::duration_cast<milliseconds>(now - stage_start_);
   if (terminal) {
