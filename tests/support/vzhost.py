@@ -29,6 +29,10 @@ BUSYBOX = "busybox"
 DEBIAN = "debian-13-amd64"
 _INSIDE = "VZ_TEST_NAMESPACE"
 
+# A shell starts its background commands with these ignored, and ignored signals survive exec: Ctrl-C has to work.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 
 class Result:
     """One finished command: rc, out, err."""
