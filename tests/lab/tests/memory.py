@@ -10,6 +10,11 @@ from labguest import MIB, events, number, set_, value, vmstat
 from vzhost import vzctl
 
 
+# The kernel charges up to 64 pages ahead (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and charges that must not fail pass the
+# limit for a moment: a sample may be over by that much, never by more.
+CHARGE_BATCH = 64 * 4096
+
+
 class Watch(threading.Thread):
     """The highest use of RAM and swap while something else runs."""
 
@@ -60,7 +65,7 @@ class Memory(vzhost.HostTest):
             self.assertEqual(self.digest(ctid), first)
         self.assertGreater(watch.swap, 30 * MIB)
         self.assertLessEqual(watch.swap, 64 * MIB)
-        self.assertLessEqual(watch.ram, 64 * MIB)
+        self.assertLessEqual(watch.ram, 64 * MIB + CHARGE_BATCH)
         self.assertLessEqual(watch.both, 128 * MIB)
         self.assertEqual(events(ctid)["oom_kill"], 0)
 
