@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Layout of the pinned BPF maps: shared by the programs in this directory and by libvz.
+ *
+ * Pinned below VZ_BPF_PIN_DIR, which carries the layout version: a change of any structure here raises
+ * VZ_BPF_LAYOUT. Keys are cgroup ids (inode number of P/ct on cgroup v2). libvz writes vz_conf, the programs write
+ * vz_state; the programs act on a task when any ancestor of its cgroup has an entry in vz_conf.
+ */
+#ifndef VZ_MAPS_H
+#define VZ_MAPS_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+#define VZ_BPF_LAYOUT 1
+#define VZ_BPF_PIN_DIR "/sys/fs/bpf/vz/1" /* maps: VZ_BPF_PIN_DIR/NAME, links: VZ_BPF_PIN_DIR/link_PROGRAM */
+#define VZ_BPF_MAX_CTS 8192
+#define VZ_UNLIMITED (~0ULL)
+
+enum vz_conf_flags {
+  VZ_CONF_NO_DELAY = 1, /* being checkpointed or restored: nobody pays */
+};
+
+/* Map "vz_conf", hash: written by libvz only. */
+struct vz_conf {
+  __u64 vswap_rate;    /* pages per second over swap-in and swap-out, 0: unlimited */
+  __u64 privvm_limit;  /* pages of private memory, VZ_UNLIMITED: none */
+  __u64 boot_ns;       /* CLOCK_BOOTTIME of the container's start, for sysinfo(2) */
+  __u32 ctid;
+  __u32 flags;         /* enum vz_conf_flags */
+};
+
+/* Map "vz_state", hash: made by libvz with all zeroes before any task enters, then written by the programs only. */
+struct vz_state {
+  __u64 vswap_tat_ns;    /* token bucket (GCRA): CLOCK_MONOTONIC at which the next page would be in time */
+  __u64 swapin_pages;    /* charged to this container */
+  __u64 swapout_pages;   /* charged to this container */
+  __u64 delayed_ns;      /* sum of the delays asked for */
+  __u64 privvm_held;     /* pages */
+  __u64 privvm_maxheld;  /* pages */
+  __u64 privvm_failcnt;  /* mappings refused */
+  __u64 reserved[1];
+};
+
+#endif /* VZ_MAPS_H */
