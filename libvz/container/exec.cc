@@ -7,18 +7,16 @@
 #include "libvz/container/console_attach.h"
 #include "libvz/container/context.h"
 #include "libvz/container/lock.h"
-#include "libvz/container/state.h"
+#include "libvz/container/running.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
 
 namespace {
 
-constexpr char kPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 // The caller's variables win over the defaults.
 std::vector<std::string> environment(const std::map<std::string, std::string>& extra) {
-  std::map<std::string, std::string> all = {{"HOME", "/"}, {"TERM", "linux"}, {"PATH", kPath}};
+  std::map<std::string, std::string> all = {{"HOME", "/"}, {"TERM", "linux"}, {"PATH", kGuestPath}};
   for (const auto& [k, v] : extra) all[k] = v;
   std::vector<std::string> out;
   for (const auto& [k, v] : all) out.push_back(k + "=" + v);
@@ -40,29 +38,6 @@ Result<> choose_command(const ExecOptions& options, EnterSpec* spec) {
   spec->argv = {"/bin/bash", "-c", line};
   spec->fallbacks = {{"/bin/sh", "-c", line}};
   return {};
-}
-
-struct Running {
-  State state;
-  UniqueFd pidfd;
-  Cgroups cgroups;
-};
-
-Result<Running> open_running(const Host& host, Ctid id) {
-  auto state = VZ_TRY(running_state(host, id));
-  if (!state)
-    return fail(Error(Code::not_running, "Container is not running").with_hint("`vzctl start " + id.str() + "`"));
-  auto pidfd = VZ_TRY(open_process(state->init));
-  auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), id));
-  return Running{*std::move(state), std::move(pidfd), std::move(cgroups)};
-}
-
-EnterSpec enter_spec(const Running& running) {
-  EnterSpec spec;
-  spec.init_pidfd = &running.pidfd;
-  spec.cgroups = &running.cgroups;
-  spec.sandbox = {running.state.capabilities, running.state.nesting, true};
-  return spec;
 }
 
 }  // namespace
@@ -87,7 +62,6 @@ Result<int> Container::runscript(const std::string& host_file, Reporter& reporte
     EnterSpec spec = enter_spec(*running);
     spec.argv = {"/bin/bash"};
     spec.fallbacks = {{"/bin/sh"}};
-    spec.env = environment({});
     spec.stdio[0] = script->get();
     return run_inside(spec);
   } else if (running.error().code() != Code::not_running) {

@@ -16,6 +16,7 @@
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
 #include "libvz/container/state.h"
 #include "libvz/kernel/boot_id.h"
@@ -77,8 +78,9 @@ Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, std
 
 std::vector<std::string> init_environment() {
   // MEMORY_PRESSURE_WATCH: a PSI trigger held by PID 1 is lost by checkpoint/restore and makes it spin (criu.md §5).
-  return {"container=vz", "HOME=/", "TERM=linux", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-          "MEMORY_PRESSURE_WATCH=/dev/null"};
+  auto env = guest_environment();
+  env.insert(env.end(), {"container=vz", "MEMORY_PRESSURE_WATCH=/dev/null"});
+  return env;
 }
 
 InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {

@@ -8,8 +8,8 @@
 #include "libvz/container/context.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
-#include "libvz/container/state.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
@@ -30,45 +30,33 @@ std::chrono::seconds stop_timeout(const Context& ct, const StopOptions& options)
   return kDefaultTimeout;
 }
 
-EnterSpec enter_spec(const State& state, const UniqueFd& pidfd, const Cgroups& cgroups, const UniqueFd& null) {
-  EnterSpec spec;
-  spec.init_pidfd = &pidfd;
-  spec.cgroups = &cgroups;
-  spec.sandbox = {state.capabilities, state.nesting, true};
-  spec.env = {"HOME=/", "TERM=linux", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
-  for (int& fd : spec.stdio) fd = null.get();
-  return spec;
-}
-
 // Asks the container to shut down. Its answer proves nothing, so errors do not count: the wait that follows does.
-void request_shutdown(Context& ct, const State& state, const UniqueFd& pidfd, const Cgroups& cgroups) {
-  auto comm = read_file(fmt::format("/proc/{}/comm", state.init.pid));
-  if (comm && trim(*comm) == "systemd") {
+void request_shutdown(Context& ct, const Running& running) {
+  if (init_is_systemd(running.state)) {
     // systemd(1), SIGNALS: SIGRTMIN+4 starts poweroff.target; needs no bus and no program inside.
-    (void)send_signal(pidfd, SIGRTMIN + 4);
+    (void)send_signal(running.pidfd, SIGRTMIN + 4);
     return;
   }
   auto null = open_file("/dev/null", O_RDWR);
   if (!null) return;
-  auto spec = enter_spec(state, pidfd, cgroups, *null);
+  auto spec = quiet_enter_spec(running, *null);
   spec.argv = {"halt"};
   spec.fallbacks = {{"poweroff"}};
   spec.timeout = kHaltCommandTimeout;
   if (auto done = run_inside(spec); !done || *done != 0) {
     ct.reporter.debug("halt inside failed, sending SIGTERM to init");
-    (void)send_signal(pidfd, SIGTERM);
+    (void)send_signal(running.pidfd, SIGTERM);
   }
 }
 
-void run_stop_script(Context& ct, const State& state, const UniqueFd& pidfd, const Cgroups& cgroups,
-                     std::chrono::seconds timeout) {
+void run_stop_script(Context& ct, const Running& running, std::chrono::seconds timeout) {
   auto path = inside_script(ct.host, ct.id, "stop");
   if (path.empty()) return;
   ct.reporter.step("stop.script");
   auto script = open_file(path, O_RDONLY);
   auto null = open_file("/dev/null", O_RDWR);
   if (!script || !null) return;
-  auto spec = enter_spec(state, pidfd, cgroups, *null);
+  auto spec = quiet_enter_spec(running, *null);
   spec.argv = {"/bin/bash"};
   spec.fallbacks = {{"/bin/sh"}};
   spec.stdio[0] = script->get();
@@ -103,6 +91,22 @@ Result<> kill_container(Context& ct, const Cgroups& cgroups, const UniqueFd& pid
   return {};
 }
 
+// Asks first, unless told not to; kills what has not ended in time.
+Result<> end_running(Context& ct, const Running& running, const StopOptions& options) {
+  ct.reporter.info("Stopping container ...");
+  auto timeout = stop_timeout(ct, options);
+  bool ended = false;
+  if (!options.fast) {
+    run_stop_script(ct, running, timeout);
+    ct.reporter.step("stop.request");
+    (void)running.cgroups.freeze(false);
+    request_shutdown(ct, running);
+    ended = VZ_TRY(wait_for_end(ct, running.pidfd, timeout));
+  }
+  if (ended) return {};
+  return kill_container(ct, running.cgroups, running.pidfd);
+}
+
 // Scripts run after the container is gone; one that fails cannot keep it from being stopped.
 void run_umount_scripts(Context& ct) {
   for (const char* name : {"umount", "postumount"}) {
@@ -122,20 +126,9 @@ Result<> stop_locked(Context& ct, const StopOptions& options) {
     return clean_up(ct.host, ct.id, ct.reporter);
   }
   auto hold = vzd_hold(ct.host.paths().run, ct.id);  // best effort: vzd must not clean up or reboot meanwhile
-  auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), ct.id));
-  auto opened = open_process(state->init);
-  if (opened) {
-    ct.reporter.info("Stopping container ...");
-    auto timeout = stop_timeout(ct, options);
-    bool ended = false;
-    if (!options.fast) {
-      run_stop_script(ct, *state, *opened, cgroups, timeout);
-      ct.reporter.step("stop.request");
-      (void)cgroups.freeze(false);
-      request_shutdown(ct, *state, *opened, cgroups);
-      ended = VZ_TRY(wait_for_end(ct, *opened, timeout));
-    }
-    if (!ended) VZ_TRY(kill_container(ct, cgroups, *opened));
+  if (auto pidfd = open_process(state->init)) {
+    auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), ct.id));
+    VZ_TRY(end_running(ct, {*state, *std::move(pidfd), std::move(cgroups)}, options));
   }
   ct.reporter.step("stop.cleanup");
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/running.h"
+
+#include <fmt/format.h>
+
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+std::vector<std::string> guest_environment() { return {"HOME=/", "TERM=linux", std::string("PATH=") + kGuestPath}; }
+
+Result<Running> open_running(const Host& host, Ctid id) {
+  auto state = VZ_TRY(running_state(host, id));
+  if (!state)
+    return fail(Error(Code::not_running, "Container is not running").with_hint("`vzctl start " + id.str() + "`"));
+  auto pidfd = VZ_TRY(open_process(state->init));
+  auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), id));
+  return Running{*std::move(state), std::move(pidfd), std::move(cgroups)};
+}
+
+EnterSpec enter_spec(const Running& running) {
+  EnterSpec spec;
+  spec.init_pidfd = &running.pidfd;
+  spec.cgroups = &running.cgroups;
+  spec.sandbox = {running.state.capabilities, running.state.nesting, true};
+  spec.env = guest_environment();
+  return spec;
+}
+
+EnterSpec quiet_enter_spec(const Running& running, const UniqueFd& null) {
+  EnterSpec spec = enter_spec(running);
+  for (int& fd : spec.stdio) fd = null.get();
+  return spec;
+}
+
+bool init_is_systemd(const State& state) {
+  auto exe = read_link(fmt::format("/proc/{}/exe", state.init.pid));
+  return exe && exe->ends_with("/systemd");
+}
+
+}  // namespace vz
