@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/kernel/bpf_map.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <linux/bpf.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr)); }
+
+__u64 address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+bpf_attr element(const UniqueFd& map, const std::uint64_t& key, const void* value, __u64 flags) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.map_fd = static_cast<__u32>(map.get());
+  attr.key = address(&key);
+  attr.value = address(value);
+  attr.flags = flags;
+  return attr;
+}
+
+const char* const kLoad = "run `vz-bpf load`, or start vz-vswap.service";
+
+}  // namespace
+
+Result<BpfMap> BpfMap::open(const std::string& path, std::uint32_t value_size) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.pathname = address(path.c_str());
+  UniqueFd fd(bpf(BPF_OBJ_GET, attr));
+  if (!fd) {
+    const char* hint = errno == EPERM || errno == EACCES ? "needs CAP_BPF and CAP_SYS_ADMIN" : kLoad;
+    return fail(Error::from_errno(errno, "BPF map " + path, Code::unsupported).with_hint(hint));
+  }
+  bpf_map_info info{};
+  std::memset(&attr, 0, sizeof attr);
+  attr.info.bpf_fd = static_cast<__u32>(fd.get());
+  attr.info.info_len = sizeof info;
+  attr.info.info = address(&info);
+  // A pinned program or link has an info too, of another kind: its numbers do not pass for a map's.
+  if (bpf(BPF_OBJ_GET_INFO_BY_FD, attr) != 0) return fail_errno("BPF map " + path, Code::bad_kernel);
+  if (info.type != BPF_MAP_TYPE_HASH || info.key_size != sizeof(std::uint64_t) || info.value_size != value_size)
+    return fail(Error(Code::bad_kernel,
+                      fmt::format("BPF map {}: type {}, keys of {} and values of {} bytes; expected a "
+                                  "hash with {} and {}",
+                                  path, info.type, info.key_size, info.value_size, sizeof(std::uint64_t), value_size))
+                    .with_hint("vz-bpf and libvz are of different versions: install both from the same package, "
+                               "then `vz-bpf unload` and `vz-bpf load` when no container runs"));
+  return BpfMap(std::move(fd), value_size);
+}
+
+Result<bool> BpfMap::lookup(std::uint64_t key, void* value) const {
+  auto attr = element(fd_, key, value, 0);
+  if (bpf(BPF_MAP_LOOKUP_ELEM, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  return fail_errno(fmt::format("read the BPF map's entry of cgroup {}", key));
+}
+
+Result<> BpfMap::set(std::uint64_t key, const void* value) const {
+  auto attr = element(fd_, key, value, BPF_ANY);
+  if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return {};
+  if (errno == E2BIG)
+    return fail(Error::from_errno(errno, fmt::format("no room for cgroup {} in the BPF map", key), Code::no_resources)
+                    .with_hint(fmt::format("at most {} containers can run at a time", VZ_BPF_MAX_CTS)));
+  return fail_errno(fmt::format("write the BPF map's entry of cgroup {}", key));
+}
+
+Result<bool> BpfMap::add(std::uint64_t key, const void* value) const {
+  auto attr = element(fd_, key, value, BPF_NOEXIST);
+  if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return true;
+  if (errno == EEXIST) return false;
+  if (errno == E2BIG)
+    return fail(Error::from_errno(errno, fmt::format("no room for cgroup {} in the BPF map", key), Code::no_resources)
+                    .with_hint(fmt::format("at most {} containers can run at a time", VZ_BPF_MAX_CTS)));
+  return fail_errno(fmt::format("make the BPF map's entry of cgroup {}", key));
+}
+
+Result<bool> BpfMap::remove(std::uint64_t key) const {
+  auto attr = element(fd_, key, nullptr, 0);
+  if (bpf(BPF_MAP_DELETE_ELEM, attr) == 0) return true;
+  if (errno == ENOENT) return false;
+  return fail_errno(fmt::format("remove the BPF map's entry of cgroup {}", key));
+}
+
+Result<std::vector<std::uint64_t>> BpfMap::keys() const {
+  std::vector<std::uint64_t> out;
+  std::uint64_t key = 0, next = 0;
+  auto attr = element(fd_, key, nullptr, 0);
+  attr.key = 0;  // the first one
+  attr.next_key = address(&next);
+  // The walk starts anew when its last key goes away meanwhile: it may meet keys twice, and must end.
+  constexpr std::size_t kMost = 2 * VZ_BPF_MAX_CTS;
+  while (out.size() < kMost && bpf(BPF_MAP_GET_NEXT_KEY, attr) == 0) {
+    out.push_back(key = next);
+    attr.key = address(&key);
+  }
+  if (out.size() < kMost && errno != ENOENT) return fail_errno("list a BPF map");
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+bool BpfMaps::present(const std::string& dir) { return exists(dir + "/vz_conf") && exists(dir + "/vz_state"); }
+
+bool BpfMaps::attached(const std::string& program, const std::string& dir) { return exists(dir + "/link_" + program); }
+
+Result<BpfMaps> BpfMaps::open(const std::string& dir) {
+  auto conf = VZ_TRY(BpfMap::open(dir + "/vz_conf", sizeof(vz_conf)));
+  auto state = VZ_TRY(BpfMap::open(dir + "/vz_state", sizeof(vz_state)));
+  return BpfMaps(std::move(conf), std::move(state));
+}
+
+Result<> BpfMaps::make_state(std::uint64_t cgroup_id) const {
+  vz_state zero{};
+  VZ_TRY(state_.add(cgroup_id, &zero));
+  return {};
+}
+
+Result<> BpfMaps::set_conf(std::uint64_t cgroup_id, const vz_conf& conf) const { return conf_.set(cgroup_id, &conf); }
+
+Result<std::optional<vz_conf>> BpfMaps::read_conf(std::uint64_t cgroup_id) const {
+  vz_conf conf{};
+  bool found = VZ_TRY(conf_.lookup(cgroup_id, &conf));
+  return found ? std::optional(conf) : std::nullopt;
+}
+
+Result<std::optional<vz_state>> BpfMaps::read_state(std::uint64_t cgroup_id) const {
+  vz_state state{};
+  bool found = VZ_TRY(state_.lookup(cgroup_id, &state));
+  return found ? std::optional(state) : std::nullopt;
+}
+
+Result<> BpfMaps::remove(std::uint64_t cgroup_id) const {
+  // The conf first: what has none is not counted any more.
+  VZ_TRY(conf_.remove(cgroup_id));
+  VZ_TRY(state_.remove(cgroup_id));
+  return {};
+}
+
+Result<std::vector<std::uint64_t>> BpfMaps::containers() const { return conf_.keys(); }
+
+}  // namespace vz

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The maps that `vz-bpf load` pins (bpf/vz_maps.h), opened by bpf(2) alone: libvz writes what a container is to get,
+// and reads what the programs counted. Keys are cgroup ids of P/ct.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <vz/error.h>
+#include "bpf/vz_maps.h"
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+// One pinned hash map with 64-bit keys; `value_size` is checked when it is opened, and every value has that size.
+class BpfMap {
+ public:
+  // Code::unsupported with sys_errno() ENOENT when nothing is pinned there; Code::bad_kernel when what is pinned has
+  // another type or other sizes than this libvz was built with.
+  static Result<BpfMap> open(const std::string& path, std::uint32_t value_size);
+  explicit BpfMap(UniqueFd fd, std::uint32_t value_size) : fd_(std::move(fd)), value_size_(value_size) {}
+
+  Result<bool> lookup(std::uint64_t key, void* value) const;     // false: no such entry
+  Result<> set(std::uint64_t key, const void* value) const;      // made or overwritten, in one step for readers
+  Result<bool> add(std::uint64_t key, const void* value) const;  // false: there is one already, left as it is
+  Result<bool> remove(std::uint64_t key) const;                  // false: there was none
+  Result<std::vector<std::uint64_t>> keys() const;
+
+ private:
+  UniqueFd fd_;
+  std::uint32_t value_size_;
+};
+
+// Both maps of the pin directory. Opened per use: the maps live as long as their pins, not as long as this.
+class BpfMaps {
+ public:
+  // Are the maps of our layout pinned? Says nothing about which programs are attached: that is `vz-bpf status`.
+  static bool present(const std::string& dir = VZ_BPF_PIN_DIR);
+  static Result<BpfMaps> open(const std::string& dir = VZ_BPF_PIN_DIR);
+  // A link pinned under that name: this program is attached ("vswap_swapin", "sysinfo", …; see Documentation/bpf.rst).
+  static bool attached(const std::string& program, const std::string& dir = VZ_BPF_PIN_DIR);
+
+  // The programs act on a container from set_conf() on. Order at start: make_state(), set_conf(), then let tasks in.
+  Result<> make_state(std::uint64_t cgroup_id) const;  // all zeroes; keeps an entry that is there
+  Result<> set_conf(std::uint64_t cgroup_id, const vz_conf& conf) const;
+  Result<std::optional<vz_conf>> read_conf(std::uint64_t cgroup_id) const;
+  Result<std::optional<vz_state>> read_state(std::uint64_t cgroup_id) const;
+  Result<> remove(std::uint64_t cgroup_id) const;         // both entries; missing ones are fine
+  Result<std::vector<std::uint64_t>> containers() const;  // cgroup ids that have a conf
+
+ private:
+  BpfMaps(BpfMap conf, BpfMap state) : conf_(std::move(conf)), state_(std::move(state)) {}
+  BpfMap conf_;
+  BpfMap state_;
+};
+
+}  // namespace vz
