@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The containers: a hash by the id of the cgroup that carries a container's
+ * limits. No reference to the cgroup is held, so a container that died
+ * without CT_DEL goes away as any cgroup does; its entry follows, see load.c.
+ */
+#include <linux/cgroup.h>
+#include <linux/hashtable.h>
+#include <linux/mutex.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+
+#include "vz.h"
+
+#define VZ_CT_HASH_BITS	10
+
+struct vz_ct {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	spinlock_t lock;		/* info, but for its cgroup_id */
+	struct vz_ct_info info;
+};
+
+static DEFINE_HASHTABLE(vz_cts, VZ_CT_HASH_BITS);
+static DEFINE_MUTEX(vz_ct_mutex);	/* adding and removing */
+static unsigned int vz_nr_cts;
+static unsigned int vz_generation;
+
+/* Under RCU or the mutex. */
+static struct vz_ct *vz_ct_lookup(u64 cgroup_id)
+{
+	struct vz_ct *ct;
+
+	hash_for_each_possible_rcu(vz_cts, ct, node, cgroup_id,
+				   lockdep_is_held(&vz_ct_mutex)) {
+		if (ct->info.cgroup_id == cgroup_id)
+			return ct;
+	}
+	return NULL;
+}
+
+/* The innermost container around a cgroup, under RCU. */
+static struct vz_ct *vz_ct_around(struct cgroup *cgrp)
+{
+	struct vz_ct *ct;
+
+	if (!READ_ONCE(vz_nr_cts))
+		return NULL;
+	for (; cgrp; cgrp = cgroup_parent(cgrp)) {
+		ct = vz_ct_lookup(cgroup_id(cgrp));
+		if (ct)
+			return ct;
+	}
+	return NULL;
+}
+
+/**
+ * vz_ct_id_of() - the container of a task
+ * @task: current, or a task that cannot go away
+ *
+ * Return: the id of the container's cgroup, 0 for a task of the host.
+ */
+u64 vz_ct_id_of(struct task_struct *task)
+{
+	struct vz_ct *ct;
+	u64 id;
+
+	rcu_read_lock();
+	ct = vz_ct_around(task_dfl_cgroup(task));
+	id = ct ? ct->info.cgroup_id : 0;
+	rcu_read_unlock();
+	return id;
+}
+
+static void vz_ct_copy_info(struct vz_ct *ct, struct vz_ct_info *info)
+{
+	spin_lock(&ct->lock);
+	*info = ct->info;
+	spin_unlock(&ct->lock);
+}
+
+static bool vz_cgroup_exists(u64 cgroup_id)
+{
+	struct cgroup *cgrp = cgroup_get_from_id(cgroup_id);
+
+	if (IS_ERR(cgrp))
+		return false;
+	cgroup_put(cgrp);
+	return true;
+}
+
+/**
+ * vz_ct_add() - make a container known
+ * @info: its properties; boot_ns 0 stands for now
+ *
+ * Return: 0, -EEXIST for a cgroup that is known, -ENOENT for none.
+ */
+int vz_ct_add(const struct vz_ct_info *info)
+{
+	struct vz_ct *ct;
+
+	if (!vz_cgroup_exists(info->cgroup_id))
+		return -ENOENT;
+	ct = kzalloc(sizeof(*ct), GFP_KERNEL);
+	if (!ct)
+		return -ENOMEM;
+	spin_lock_init(&ct->lock);
+	ct->info = *info;
+	if (!ct->info.boot_ns)
+		ct->info.boot_ns = ktime_get_boottime_ns();
+
+	mutex_lock(&vz_ct_mutex);
+	if (vz_ct_lookup(info->cgroup_id)) {
+		mutex_unlock(&vz_ct_mutex);
+		kfree(ct);
+		return -EEXIST;
+	}
+	hash_add_rcu(vz_cts, &ct->node, info->cgroup_id);
+	WRITE_ONCE(vz_nr_cts, vz_nr_cts + 1);
+	WRITE_ONCE(vz_generation, vz_generation + 1);
+	mutex_unlock(&vz_ct_mutex);
+	return 0;
+}
+
+/**
+ * vz_ct_set() - change what is said about a container
+ * @info: its cgroup_id and the new values
+ * @fields: which members of @info are valid
+ *
+ * Return: 0 or -ENOENT.
+ */
+int vz_ct_set(const struct vz_ct_info *info, unsigned int fields)
+{
+	struct vz_ct *ct;
+
+	rcu_read_lock();
+	ct = vz_ct_lookup(info->cgroup_id);
+	if (!ct) {
+		rcu_read_unlock();
+		return -ENOENT;
+	}
+	spin_lock(&ct->lock);
+	if (fields & VZ_CT_BOOT_NS)
+		ct->info.boot_ns = info->boot_ns ?: ktime_get_boottime_ns();
+	if (fields & VZ_CT_CTID)
+		ct->info.ctid = info->ctid;
+	if (fields & VZ_CT_CPUS)
+		ct->info.cpus = info->cpus;
+	if (fields & VZ_CT_FLAGS)
+		ct->info.flags = info->flags;
+	if (fields & VZ_CT_NAME)
+		strscpy(ct->info.name, info->name, sizeof(ct->info.name));
+	spin_unlock(&ct->lock);
+	rcu_read_unlock();
+	return 0;
+}
+
+static void vz_ct_remove(struct vz_ct *ct)
+{
+	lockdep_assert_held(&vz_ct_mutex);
+	hash_del_rcu(&ct->node);
+	WRITE_ONCE(vz_nr_cts, vz_nr_cts - 1);
+	WRITE_ONCE(vz_generation, vz_generation + 1);
+	kfree_rcu(ct, rcu);
+}
+
+/**
+ * vz_ct_del() - forget a container and let its delayed tasks go
+ * @cgroup_id: the id of its cgroup, which may be gone
+ *
+ * Return: 0 or -ENOENT.
+ */
+int vz_ct_del(u64 cgroup_id)
+{
+	struct vz_ct *ct;
+
+	mutex_lock(&vz_ct_mutex);
+	ct = vz_ct_lookup(cgroup_id);
+	if (ct)
+		vz_ct_remove(ct);
+	mutex_unlock(&vz_ct_mutex);
+	if (!ct)
+		return -ENOENT;
+	vz_delay_forgive(cgroup_id);
+	return 0;
+}
+
+/**
+ * vz_ct_get() - what is known about a container
+ * @cgroup_id: the id of its cgroup
+ * @info: filled in
+ *
+ * Return: 0 or -ENOENT.
+ */
+int vz_ct_get(u64 cgroup_id, struct vz_ct_info *info)
+{
+	struct vz_ct *ct;
+
+	rcu_read_lock();
+	ct = vz_ct_lookup(cgroup_id);
+	if (ct)
+		vz_ct_copy_info(ct, info);
+	rcu_read_unlock();
+	return ct ? 0 : -ENOENT;
+}
+
+/**
+ * vz_ct_next() - go through all containers without holding a lock in between
+ * @position: all zeroes at first; it moves behind the container that is told
+ * @info: filled in
+ *
+ * One that is added or removed meanwhile may be missed or make its neighbour
+ * come twice; vz_ct_generation() tells.
+ *
+ * Return: false at the end.
+ */
+bool vz_ct_next(struct vz_ct_position *position, struct vz_ct_info *info)
+{
+	struct vz_ct *ct;
+	unsigned int n;
+
+	rcu_read_lock();
+	for (; position->bucket < HASH_SIZE(vz_cts); position->bucket++) {
+		n = 0;
+		hlist_for_each_entry_rcu(ct, &vz_cts[position->bucket], node) {
+			if (n++ < position->skip)
+				continue;
+			vz_ct_copy_info(ct, info);
+			position->skip = n;
+			rcu_read_unlock();
+			return true;
+		}
+		position->skip = 0;
+	}
+	rcu_read_unlock();
+	return false;
+}
+
+unsigned int vz_ct_count(void)
+{
+	return READ_ONCE(vz_nr_cts);
+}
+
+/* Changes with every container added or removed. */
+unsigned int vz_ct_generation(void)
+{
+	return READ_ONCE(vz_generation);
+}
+
+int vz_ct_init(void)
+{
+	return 0;
+}
+
+void vz_ct_exit(void)
+{
+	struct hlist_node *next;
+	struct vz_ct *ct;
+	int bucket;
+
+	mutex_lock(&vz_ct_mutex);
+	hash_for_each_safe(vz_cts, bucket, next, ct, node)
+		vz_ct_remove(ct);
+	mutex_unlock(&vz_ct_mutex);
+}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+# vz.ko for a lab kernel: one root per kernel with its headers, one module per kernel and source.
+
+# kmod_root SUITE VERSION: a minimal SUITE with linux-headers-VERSION and packages/kmod. Headers need the
+# compiler and the C library of their own suite.
+kmod_root() {
+	local recipe=("$LAB"/packages/kmod "$LAB"/lib/kmod.sh)
+	cached "$CACHE/kmodroot-$1-$2-$(recipe_hash "$LAB"/packages/kmod)" make_kmod_root "$1" "$2"
+}
+
+make_kmod_root() {
+	local dir=$1 suite=$2 version=$3 option options=() lines
+	say "making the $suite root with the headers of $version (once, 1-3 minutes)"
+	need_root "making a root file system"
+	need mmdebstrap mmdebstrap
+	while read -r option; do options+=(--aptopt="$option"); done < <(apt_options)
+	mapfile -t lines < <(sources "$suite")
+	[ ${#lines[@]} -gt 0 ] || return
+	unshare --mount --propagation private mmdebstrap --quiet --mode=root --variant=minbase --architectures=amd64 \
+		--keyring="$KEYRING" "${options[@]}" --aptopt='APT::Install-Recommends "false"' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--include="linux-headers-$version,$(packages kmod)" \
+		"$suite" "$dir" "${lines[@]}" ||
+		die "no headers of $version in $suite? A newer kernel: tests/lab/image --refresh kernel NAME"
+	mkdir -p "$dir"/vz/{kmod,out,headers}
+}
+
+KMOD=$(cd "$LAB/../../kmod" && pwd)
+
+# kmod_kernel NAME-OR-DIRECTORY: sets kmod_version, kmod_root and kmod_headers, the kernel's build tree as the root
+# sees it. A tree of its own (DIRECTORY/build) was made with Debian 13's compiler.
+kmod_kernel() {
+	local dir=$1 suite=trixie
+	[[ $dir == */* ]] || dir=$("$LAB/image" kernel "$1") || exit
+	kmod_version=$(cat "$dir/version")
+	kmod_tree=
+	if [ -e "$dir/build/Module.symvers" ]; then
+		kmod_tree=$(realpath "$dir/build")
+		kmod_root=$(kmod_root trixie "$(cat "$("$LAB/image" kernel debian13)/version")") || exit
+		kmod_headers=/vz/headers
+		return
+	fi
+	[[ $kmod_version != *deb14* ]] || suite=forky
+	kmod_root=$(kmod_root $suite "$kmod_version") || exit
+	kmod_headers=/usr/src/linux-headers-$kmod_version
+}
+
+# kmod_sources: what the module is made of; not its patches and texts.
+kmod_sources() {
+	find "$KMOD" -type f \( -name '*.[ch]' -o -name Kbuild -o -name Makefile -o -name dkms.conf \) \
+		! -path "$KMOD/patches/*" ! -name '*.mod.c' -printf '%P\n' | LC_ALL=C sort
+}
+
+kmod_hash() {
+	{
+		(cd "$KMOD" && kmod_sources | xargs -d '\n' sha256sum)
+		sha256sum <"$kmod_root$kmod_headers/Module.symvers"
+		[ -z "$kmod_tree" ] || sha256sum <"$kmod_tree/Module.symvers"
+		sha256sum <"$LAB/lib/kmod.sh"
+	} 2>/dev/null | sha256sum | cut -c1-12
+}
+
+# kmod_build: makes vz.ko once, puts it where guests look, and prints its path.
+kmod_build() {
+	local made where
+	made=$(cached "$CACHE/vzko-$kmod_version-$(kmod_hash)" make_kmod) || exit
+	where=$("$LAB/build" --where)/kmod/$kmod_version
+	mkdir -p "$where"
+	if ! cmp -s "$made/vz.ko" "$where/vz.ko"; then
+		cp "$made/vz.ko" "$where/vz.ko.new" # a running guest has a link to the old one
+		mv "$where/vz.ko.new" "$where/vz.ko"
+	fi
+	echo "$made/vz.ko"
+}
+
+make_kmod() {
+	mkdir -p "$1"
+	kmod_in_root "$1" make -s KDIR="$kmod_headers" modules &&
+		cp "$1"/src/vz.ko "$1/" && remove "$1/src"
+}
+
+# kmod_in_root DIRECTORY COMMAND…: copies the sources to DIRECTORY/src and runs COMMAND there, in the root. Mounts end
+# with it; the root's own files change only in DIRECTORY and in a tmpfs over what dkms writes.
+kmod_in_root() {
+	local dir=$1
+	shift
+	need_root "building a kernel module"
+	mkdir -p "$dir/src"
+	(cd "$KMOD" && kmod_sources | tar -cf - -T -) | tar -xf - -C "$dir/src" --no-same-owner
+	# shellcheck disable=SC2016 # expanded by the inner shell
+	unshare --mount --propagation private --pid --fork --kill-child \
+		bash -ec '
+		root=$1 dir=$2 headers=$3 version=$4
+		shift 4
+		mount --bind "$dir/src" "$root/vz/kmod"
+		[ -z "$headers" ] || mount --bind -o ro "$headers" "$root/vz/headers"
+		mount -t proc proc "$root/proc"
+		mount --rbind /dev "$root/dev"
+		mount -t tmpfs tmpfs "$root/tmp"
+		exec chroot "$root" env -i HOME=/tmp LC_ALL=C.UTF-8 TERM=dumb VERSION="$version" \
+			PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -ec "cd /vz/kmod; exec nice \"\$@\"" in_root "$@"
+		' in_root "$kmod_root" "$dir" "$kmod_tree" "$kmod_version" "$@" </dev/null >&2
+}
