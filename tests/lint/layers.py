@@ -15,7 +15,7 @@ VOCABULARY = ["vz/error.h", "vz/ctid.h", "vz/reporter.h", "vz/features.h", "vz/v
 LAYERS = {
     "libvz/include/vz": ["vz/"],
     "libvz/base": ["libvz/base/", *VOCABULARY],
-    "libvz/kernel": ["libvz/kernel/", "libvz/base/", "bpf/vz_maps.h", *VOCABULARY],
+    "libvz/kernel": ["libvz/kernel/", "libvz/base/", "bpf/vz_maps.h", "kmod/include/uapi/linux/vz.h", *VOCABULARY],
     "libvz/container": ["libvz/container/", "libvz/kernel/", "libvz/base/", "vz/"],
     "vzctl": ["vzctl/", "vz/"],
     "bench": ["bench/", "libvz/", "vz/"],  # measures what plan() costs, too
