@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <vz/memory_report.h>
 
 namespace vzctl {
 namespace {
@@ -31,15 +32,19 @@ Number part_of(const Counter& c, Part part) {
   return all[static_cast<size_t>(part)];
 }
 
-// Barrier and limit are what is configured; only the host's own reading of the limit is better.
-Counter counter(const ListItem& item, const char* key, Number held, Number max, Number limit, Number fail) {
+// Barrier and limit are what is configured or follows from RAM and swap; only the host's own reading of the limit is
+// better.
+Counter counter(const ListItem& item, const char* key, Number held, Number max = {}, Number limit = {},
+                Number fail = {}) {
   Counter out{held, max, {}, limit, fail};
-  if (auto conf = item.info.config.limit(key)) {
+  if (auto conf = vz::effective_limit(item.info.config, key)) {
     out.barrier = conf->barrier;
     if (!out.limit) out.limit = conf->limit;
   }
   return out;
 }
+
+Number sum(Number a, Number b) { return a && b ? Number(*a + *b) : Number(); }
 
 Value number_value(Number n) { return n ? Value(*n) : Value(); }
 
@@ -55,7 +60,7 @@ Cell counter_cell(const Counter& c, Part part) {
 // A beancounter that this host has no reading of: the configuration's barrier and limit.
 template <const char* const& Key>
 Cell configured(const Host&, const ListItem& item, Part part) {
-  return counter_cell(counter(item, Key, {}, {}, {}, {}), part);
+  return counter_cell(counter(item, Key, {}), part);
 }
 
 Cell numproc(const Host&, const ListItem& i, Part part) {
@@ -75,13 +80,26 @@ Cell swappages(const Host&, const ListItem& i, Part part) {
                       part);
 }
 Cell kmemsize(const Host&, const ListItem& i, Part part) {
-  return counter_cell(counter(i, "KMEMSIZE", i.sample.kmem_held, {}, {}, {}), part);
+  const vz::Sample& s = i.sample;
+  return counter_cell(counter(i, "KMEMSIZE", s.kmem_held, s.kmem_max, {}, s.kmem_fail), part);
 }
 Cell lockedpages(const Host&, const ListItem& i, Part part) {
-  return counter_cell(counter(i, "LOCKEDPAGES", divided(i.sample.locked_held, kPage), {}, {}, {}), part);
+  return counter_cell(counter(i, "LOCKEDPAGES", divided(i.sample.locked_held, kPage)), part);
 }
 Cell shmpages(const Host&, const ListItem& i, Part part) {
-  return counter_cell(counter(i, "SHMPAGES", divided(i.sample.shmem_held, kPage), {}, {}, {}), part);
+  return counter_cell(counter(i, "SHMPAGES", divided(i.sample.shmem_held, kPage)), part);
+}
+Cell privvmpages(const Host&, const ListItem& i, Part part) {
+  const vz::Sample& s = i.sample;
+  return counter_cell(
+      counter(i, "PRIVVMPAGES", divided(s.privvm_held, kPage), divided(s.privvm_max, kPage), {}, s.privvm_fail), part);
+}
+// RAM and swap together, as in OpenVZ 6; failcnt counts processes that were killed.
+Cell oomguarpages(const Host&, const ListItem& i, Part part) {
+  const vz::Sample& s = i.sample;
+  return counter_cell(counter(i, "OOMGUARPAGES", divided(sum(s.ram_held, s.swap_held), kPage),
+                              divided(s.ram_swap_max, kPage), {}, s.oom_kills),
+                      part);
 }
 
 // usage, soft and hard limit; .s is barrier and .h is limit.
@@ -185,9 +203,7 @@ KEY(DISABLED);
 KEY(NETFILTER);
 KEY(CAPABILITY);
 KEY(NETIF);
-KEY(PRIVVMPAGES);
 KEY(VMGUARPAGES);
-KEY(OOMGUARPAGES);
 KEY(NUMTCPSOCK);
 KEY(NUMFLOCK);
 KEY(NUMPTY);
@@ -202,17 +218,28 @@ KEY(NUMFILE);
 KEY(NUMIPTENT);
 #undef KEY
 
-constexpr ColumnSpec plain(const char* name, const char* header, int width,
-                           Cell (*cell)(const Host&, const ListItem&, Part), bool numeric = false, bool live = false) {
-  return {name, nullptr, header, width, ColumnKind::plain, live, cell, numeric};
+using vz::Reading;
+using vz::Readings;
+using CellFunction = Cell (*)(const Host&, const ListItem&, Part);
+
+constexpr ColumnSpec plain(const char* name, const char* header, int width, CellFunction cell, bool numeric = false) {
+  return {name, nullptr, header, width, ColumnKind::plain, {}, cell, numeric};
 }
-constexpr ColumnSpec counter_column(const char* name, const char* header,
-                                    Cell (*cell)(const Host&, const ListItem&, Part), bool live = false) {
-  return {name, nullptr, header, 10, ColumnKind::beancounter, live, cell, true};
+// A beancounter, and what its parts but the barrier are read from.
+constexpr ColumnSpec counter_column(const char* name, const char* header, CellFunction cell, Readings held = {},
+                                    Readings max = {}, Readings limit = {}, Readings fail = {}) {
+  return {name, nullptr, header, 10, ColumnKind::beancounter, {held, max, {}, limit, fail}, cell, true};
+}
+constexpr ColumnSpec quota_column(const char* name, const char* header, CellFunction cell) {
+  return {name, nullptr, header, 10, ColumnKind::quota, {{Reading::disk}}, cell, true};
+}
+// One reading gives held, maxheld and failcnt.
+constexpr ColumnSpec counter_of_one(const char* name, const char* header, CellFunction cell, Reading from) {
+  return counter_column(name, header, cell, {from}, {from}, {}, {from});
 }
 
 constexpr ColumnSpec kColumns[] = {
-    {"ctid", "veid", "CTID", 10, ColumnKind::plain, false, ctid, true},
+    {"ctid", "veid", "CTID", 10, ColumnKind::plain, {}, ctid, true},
     plain("private", "PRIVATE", -32, private_area),
     plain("root", "ROOT", -32, root_area),
     plain("mount_opts", "MOUNT_OPTS", -16, conf_text<kMOUNT_OPTS>),
@@ -226,14 +253,17 @@ constexpr ColumnSpec kColumns[] = {
     plain("nameserver", "NAMESERVER", -15, conf_words<kNAMESERVER>),
     plain("searchdomain", "SEARCHDOMAIN", -15, conf_words<kSEARCHDOMAIN>),
     plain("status", "STATUS", -9, status),
-    counter_column("kmemsize", "KMEMSIZE", kmemsize, true),
-    counter_column("lockedpages", "LOCKEDP", lockedpages, true),
-    counter_column("privvmpages", "PRIVVMP", configured<kPRIVVMPAGES>),
-    counter_column("shmpages", "SHMP", shmpages, true),
-    counter_column("numproc", "NPROC", numproc, true),
-    counter_column("physpages", "PHYSP", physpages, true),
+    counter_of_one("kmemsize", "KMEMSIZE", kmemsize, Reading::kmem),
+    counter_column("lockedpages", "LOCKEDP", lockedpages, {Reading::locked}),
+    counter_of_one("privvmpages", "PRIVVMP", privvmpages, Reading::privvm),
+    counter_column("shmpages", "SHMP", shmpages, {Reading::shmem}),
+    counter_column("numproc", "NPROC", numproc, {Reading::numproc}, {Reading::numproc_max}, {Reading::numproc_limit},
+                   {Reading::numproc_fail}),
+    counter_column("physpages", "PHYSP", physpages, {Reading::ram_held}, {Reading::ram_max}, {Reading::ram_limit},
+                   {Reading::ram_fail}),
     counter_column("vmguarpages", "VMGUARP", configured<kVMGUARPAGES>),
-    counter_column("oomguarpages", "OOMGUARP", configured<kOOMGUARPAGES>),
+    counter_column("oomguarpages", "OOMGUARP", oomguarpages, {Reading::ram_held, Reading::swap_held},
+                   {Reading::ram_swap_max}, {}, {Reading::oom}),
     counter_column("numtcpsock", "NTCPSOCK", configured<kNUMTCPSOCK>),
     counter_column("numflock", "NFLOCK", configured<kNUMFLOCK>),
     counter_column("numpty", "NPTY", configured<kNUMPTY>),
@@ -246,10 +276,11 @@ constexpr ColumnSpec kColumns[] = {
     counter_column("dcachesize", "DCACHESZ", configured<kDCACHESIZE>),
     counter_column("numfile", "NFILE", configured<kNUMFILE>),
     counter_column("numiptent", "NIPTENT", configured<kNUMIPTENT>),
-    counter_column("swappages", "SWAPP", swappages, true),
-    {"diskspace", nullptr, "DSPACE", 10, ColumnKind::quota, true, diskspace, true},
-    {"diskinodes", nullptr, "DINODES", 10, ColumnKind::quota, true, diskinodes, true},
-    plain("laverage", "LAVERAGE", 14, laverage, true, true),
+    counter_column("swappages", "SWAPP", swappages, {Reading::swap_held}, {Reading::swap_max}, {Reading::swap_limit},
+                   {Reading::swap_fail}),
+    quota_column("diskspace", "DSPACE", diskspace),
+    quota_column("diskinodes", "DINODES", diskinodes),
+    plain("laverage", "LAVERAGE", 14, laverage, true),
     plain("uptime", "UPTIME", 15, uptime, true),
     plain("cpulimit", "CPULIM", 7, conf_number<kCPULIMIT>, true),
     plain("cpuunits", "CPUUNI", 7, conf_number<kCPUUNITS>, true),
@@ -302,6 +333,13 @@ std::optional<ColumnChoice> find_column(std::string_view name) {
     out.part = *part;
   }
   return out;
+}
+
+vz::Readings needed_readings(const ColumnChoice& choice, bool whole) {
+  if (!whole) return choice.spec->needs[static_cast<size_t>(choice.part)];
+  vz::Readings all;
+  for (const vz::Readings& part : choice.spec->needs) all.add(part);
+  return all;
 }
 
 std::string_view status_word(const vz::Status& s) {

@@ -31,7 +31,7 @@ struct ColumnSpec {
   const char* header;
   int width;  // negative: left-aligned
   ColumnKind kind;
-  bool live;  // needs Container::sample
+  vz::Readings needs[5];  // of a running container, for each Part
   Cell (*cell)(const vz::Host&, const ListItem&, Part);
   bool numeric;  // how -s sorts
 };
@@ -46,6 +46,8 @@ struct ColumnChoice {
   bool suffixed = false;
 };
 std::optional<ColumnChoice> find_column(std::string_view name);
+// What must be read for it; `whole` when all parts are shown, as in JSON.
+vz::Readings needed_readings(const ColumnChoice& choice, bool whole);
 
 // status column: running, stopped, mounted, suspended
 std::string_view status_word(const vz::Status& status);

@@ -117,43 +117,21 @@ bool wanted(const Query& q, const Options& options, const vz::ContainerInfo& inf
          matches(options, "--description", info.config.get("DESCRIPTION"));
 }
 
-// What the columns need of the running containers; nullopt: nothing.
-std::optional<vz::SampleParts> needed_parts(const Query& q) {
-  std::optional<vz::SampleParts> parts;
-  auto add = [&](const ColumnChoice& c) {
-    bool live =
-        c.spec->live && c.part != Part::barrier && !(c.spec->kind == ColumnKind::quota && c.part == Part::limit);
-    if (!live) return;
-    bool processes = std::string_view(c.spec->name) == "numproc" && parts != vz::SampleParts::all;
-    parts = processes ? vz::SampleParts::processes : vz::SampleParts::all;
-  };
-  add(q.sort);
-  std::for_each(q.columns.begin(), q.columns.end(), add);
-  return parts;
-}
-
-// A container that stops meanwhile is listed without readings.
-void add_samples(const vz::Host& host, vz::SampleParts parts, std::vector<ListItem>& items) {
-  std::vector<vz::Ctid> ids;
-  std::vector<ListItem*> live;
-  for (ListItem& item : items) {
-    if (!item.info.status.running && !item.info.status.mounted) continue;
-    ids.push_back(item.info.id);
-    live.push_back(&item);
-  }
-  auto samples = vz::sample_containers(host, ids, parts);
-  for (size_t i = 0; i < live.size(); ++i) live[i]->sample = std::move(samples[i]);
+vz::Readings needed_readings(const Query& q) {
+  bool whole = q.format == Format::json || q.format == Format::yaml;
+  vz::Readings out = needed_readings(q.sort, false);
+  for (const ColumnChoice& choice : q.columns) out.add(needed_readings(choice, whole));
+  return out;
 }
 
 vz::Result<std::vector<ListItem>> collect(const vz::Host& host, const Query& q, const Options& options) {
   bool all = options.has("--all") || options.has("--stopped") || !q.ids.empty();
   std::vector<vz::ContainerInfo> infos = VZ_TRY(vz::list_containers(host, all));
+  std::erase_if(infos, [&](const vz::ContainerInfo& info) { return !wanted(q, options, info); });
+  auto samples = vz::sample_containers(host, infos, needed_readings(q));
   std::vector<ListItem> out;
-  for (vz::ContainerInfo& info : infos) {
-    if (!wanted(q, options, info)) continue;
-    out.push_back({std::move(info), {}});
-  }
-  if (auto parts = needed_parts(q)) add_samples(host, *parts, out);
+  out.reserve(infos.size());
+  for (size_t i = 0; i < infos.size(); ++i) out.push_back({std::move(infos[i]), std::move(samples[i])});
   return out;
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "libvz/base/text.h"
 #include "libvz/container/config_line.h"
@@ -42,6 +43,9 @@ std::uint32_t hash_of(std::string_view key) {
 }  // namespace
 
 struct Config::Impl {
+  // What this one inherits: shared by all who do, every line checked, never changed. nullptr: nothing.
+  std::shared_ptr<const Impl> base;
+  std::shared_ptr<const Impl> frozen;  // this one as a base of others, made on demand
   std::string name;
   std::string buffer;
   std::vector<Line> lines;
@@ -67,6 +71,16 @@ struct Config::Impl {
   bool good(Line& line) const;
   // The line that decides about `key`; kNone when there is none or all are bad.
   std::uint32_t find(std::string_view key, bool also_bad);
+  std::uint32_t find_checked(std::string_view key) const;  // the same in a frozen one, good lines only
+  std::shared_ptr<const Impl> freeze();
+  void flatten();  // own copies of what is inherited: before everything that needs the lines themselves
+  void merge(Impl& from);
+  void set(std::string_view key, std::string_view value);
+  void changed() {
+    edited = true;
+    warnings_known = false;
+    frozen = nullptr;
+  }
   void collect_warnings();
   void replace_line(Line& line, std::string_view text);
   void append_line(std::string_view key, std::string_view text);
@@ -137,6 +151,32 @@ std::uint32_t Config::Impl::find(std::string_view key, bool also_bad) {
   return kNone;
 }
 
+std::uint32_t Config::Impl::find_checked(std::string_view key) const {
+  key = canonical_key(key);
+  auto hash = hash_of(key);
+  for (auto at = newest(hash); at != kNone; at = lines[at].older) {
+    const Line& line = lines[at];
+    if (line.hash == hash && line.validity == Validity::good && key_of(line) == key) return at;
+  }
+  return kNone;
+}
+
+std::shared_ptr<const Config::Impl> Config::Impl::freeze() {
+  flatten();
+  if (frozen) return frozen;
+  for (Line& line : lines)
+    if (line.parts.key_size) (void)good(line);
+  return frozen = std::make_shared<const Impl>(*this);
+}
+
+void Config::Impl::flatten() {
+  if (!base) return;
+  Impl merged = *base;
+  base = nullptr;
+  merged.merge(*this);
+  *this = std::move(merged);
+}
+
 void Config::Impl::collect_warnings() {
   warnings = inherited;
   std::size_t more = 0;
@@ -171,8 +211,7 @@ void Config::Impl::replace_line(Line& line, std::string_view text) {
   line.parts = scan_line(text);
   line.number = 0;
   line.validity = Validity::unknown;
-  edited = true;
-  warnings_known = false;
+  changed();
 }
 
 // `text` is a whole line that sets `key`.
@@ -201,8 +240,7 @@ void Config::Impl::drop_other_lines(std::string_view key, std::uint32_t hash, st
     line.size = 0;
     line.parts = {};
     line.number = 0;
-    edited = true;
-    warnings_known = false;
+    changed();
   }
 }
 
@@ -236,6 +274,7 @@ Result<Config> Config::load(const std::string& path) {
 }
 
 std::string Config::text() const {
+  impl_->flatten();
   if (!impl_->edited) return impl_->buffer;
   std::string out;
   out.reserve(impl_->buffer.size());
@@ -252,34 +291,45 @@ Result<> Config::save(const std::string& path) const {
 }
 
 const std::vector<ConfigWarning>& Config::warnings() const {
+  impl_->flatten();
   if (!impl_->warnings_known) impl_->collect_warnings();
   return impl_->warnings;
 }
 
 std::optional<std::string> Config::get(std::string_view key) const {
   auto at = impl_->find(key, false);
+  if (at != kNone) return impl_->value_of(impl_->lines[at]);
+  const Impl* base = impl_->base.get();
+  if (base) at = base->find_checked(key);
   if (at == kNone) return std::nullopt;
-  return impl_->value_of(impl_->lines[at]);
+  return base->value_of(base->lines[at]);
 }
 
-void Config::set(std::string_view key, std::string_view value) {
+void Config::Impl::set(std::string_view key, std::string_view value) {
   key = canonical_key(key);
   if (!is_key(key)) return;
   auto quoted = quote(value);
-  auto at = impl_->find(key, true);
-  if (at == kNone) return impl_->append_line(key, std::string(key) + "=" + quoted + "\n");
-  impl_->drop_other_lines(key, hash_of(key), at);
-  Line& line = impl_->lines[at];
-  auto replaced = with_value(impl_->text_of(line), line.parts, quoted);
-  if (replaced != impl_->text_of(line)) impl_->replace_line(line, replaced);
+  auto at = find(key, true);
+  if (at == kNone) return append_line(key, std::string(key) + "=" + quoted + "\n");
+  drop_other_lines(key, hash_of(key), at);
+  Line& line = lines[at];
+  auto replaced = with_value(text_of(line), line.parts, quoted);
+  if (replaced != text_of(line)) replace_line(line, replaced);
+}
+
+void Config::set(std::string_view key, std::string_view value) {
+  impl_->flatten();
+  impl_->set(key, value);
 }
 
 void Config::unset(std::string_view key) {
+  impl_->flatten();
   key = canonical_key(key);
   impl_->drop_other_lines(key, hash_of(key), kNone);
 }
 
 std::vector<std::string> Config::keys() const {
+  impl_->flatten();
   std::vector<std::string> out;
   for (std::uint32_t i = 0; i < impl_->lines.size(); ++i) {
     const Line& line = impl_->lines[i];
@@ -288,25 +338,38 @@ std::vector<std::string> Config::keys() const {
   return out;
 }
 
-void Config::merge(const Config& over) {
-  if (this == &over) return;
-  Impl& from = *over.impl_;
-  impl_->buffer.reserve(impl_->buffer.size() + from.buffer.size());
-  impl_->lines.reserve(impl_->lines.size() + from.lines.size());
+void Config::Impl::merge(Impl& from) {
+  buffer.reserve(buffer.size() + from.buffer.size());
+  lines.reserve(lines.size() + from.lines.size());
   for (std::uint32_t i = 0; i < from.lines.size(); ++i) {
     const Line& line = from.lines[i];
     if (line.parts.key_size == 0) continue;
     auto key = from.key_of(line);
     if (from.find(key, false) != i) continue;
     // A line of a key that is new here is taken over as it is.
-    if (impl_->find(key, true) == kNone && from.text_of(line).ends_with('\n'))
-      impl_->append_line(key, from.text_of(line));
+    if (find(key, true) == kNone && from.text_of(line).ends_with('\n'))
+      append_line(key, from.text_of(line));
     else
       set(key, from.value_of(line));
   }
-  if (over.warnings().empty()) return;
-  impl_->inherited.insert(impl_->inherited.end(), over.warnings().begin(), over.warnings().end());
-  impl_->warnings_known = false;
+  if (!from.warnings_known) from.collect_warnings();
+  if (from.warnings.empty()) return;
+  inherited.insert(inherited.end(), from.warnings.begin(), from.warnings.end());
+  warnings_known = false;
+}
+
+void Config::merge(const Config& over) {
+  if (this == &over) return;
+  impl_->flatten();
+  over.impl_->flatten();
+  impl_->merge(*over.impl_);
+}
+
+void Config::inherit(const Config& base) {
+  if (this == &base) return;
+  impl_->flatten();
+  impl_->base = base.impl_->freeze();
+  impl_->frozen = nullptr;
 }
 
 std::optional<bool> Config::yes_no(std::string_view key) const {

@@ -49,12 +49,20 @@ Result<> check_dir(const Config& config, const char* key, Code code, const std::
   return {};
 }
 
+struct DirSetting {
+  const char* key;
+  Code code;
+};
+
+constexpr DirSetting kDirs[] = {{"VE_ROOT", Code::no_ve_root},
+                                {"VE_PRIVATE", Code::no_ve_private},
+                                {"TEMPLATE", Code::no_template_dir},
+                                {"LOCKDIR", Code::no_lockdir},
+                                {"DUMPDIR", Code::bad_config}};
+
 Result<> check_dirs(const Config& config, const std::string& file) {
-  VZ_TRY(check_dir(config, "VE_ROOT", Code::no_ve_root, file));
-  VZ_TRY(check_dir(config, "VE_PRIVATE", Code::no_ve_private, file));
-  VZ_TRY(check_dir(config, "TEMPLATE", Code::no_template_dir, file));
-  VZ_TRY(check_dir(config, "LOCKDIR", Code::no_lockdir, file));
-  return check_dir(config, "DUMPDIR", Code::bad_config, file);
+  for (const DirSetting& dir : kDirs) VZ_TRY(check_dir(config, dir.key, dir.code, file));
+  return {};
 }
 
 // The values of vz.conf without its comments and warnings, and the defaults of the paths: what containers inherit.
@@ -155,10 +163,11 @@ Result<Config> Host::load(Ctid id) const {
     return fail(Error(Code::no_config, "Container config file does not exist")
                     .with_hint("`vzlist -a` shows the containers; `vzctl create " + id.str() + "` makes this one"));
   if (!own) return fail(std::move(own).error());
-  Config merged = impl_->base;
-  merged.merge(*own);
-  VZ_TRY(check_dirs(merged, file));
-  return merged;
+  // What the file does not say was checked when vz.conf was read.
+  for (const DirSetting& dir : kDirs)
+    if (own->get(dir.key)) VZ_TRY(check_dir(*own, dir.key, dir.code, file));
+  own->inherit(impl_->base);
+  return own;
 }
 
 }  // namespace vz

@@ -10,7 +10,10 @@
 #include "libvz/container/rootfs.h"
 #include "libvz/container/sample.h"
 #include "libvz/container/state.h"
+#include "libvz/kernel/boot_id.h"
+#include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/clock.h"
+#include "libvz/kernel/disk_usage.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 
@@ -25,17 +28,22 @@ class Traces {
     Traces traces;
     traces.running_ = names_in(host.paths().run);
     traces.dumps_ = names_in(host.dump_dir());
+    if (!traces.running_.empty()) traces.boot_id_ = read_boot_id();
     return traces;
   }
   static Traces of_one(const Host& host, Ctid id) {
     Traces traces;
-    if (exists(host.run_dir(id))) traces.running_ = {id.str()};
+    if (exists(host.run_dir(id))) {
+      traces.running_ = {id.str()};
+      traces.boot_id_ = read_boot_id();
+    }
     if (exists(host.dump_dir() + "/" + dump_name(id))) traces.dumps_ = {dump_name(id)};
     return traces;
   }
   bool may_run(Ctid id) const { return running_.contains(id.str()); }
   bool dumped(Ctid id) const { return dumps_.contains(dump_name(id)); }
   const std::set<std::string>& running() const { return running_; }
+  const std::string& boot_id() const { return boot_id_; }
 
  private:
   static std::string dump_name(Ctid id) { return "Dump." + id.str(); }
@@ -44,6 +52,7 @@ class Traces {
     return names ? std::set<std::string>(names->begin(), names->end()) : std::set<std::string>();
   }
   std::set<std::string> running_, dumps_;
+  std::string boot_id_;
 };
 
 Status status_of(const Host& host, Ctid id, const Config& config, bool configured, bool running, bool dumped) {
@@ -61,15 +70,38 @@ ContainerInfo info_of(const Host& host, Ctid id, const Traces& traces) {
   auto config = host.load(id);
   bool configured = config.has_value();
   info.config = configured ? *std::move(config) : host.global();
-  std::optional<State> state;
+  std::optional<ProcessId> init;
   if (traces.may_run(id))
-    if (auto loaded = running_state(host, id)) state = *std::move(loaded);
-  info.status = status_of(host, id, info.config, configured, state.has_value(), traces.dumped(id));
-  if (state) {
-    info.init_pid = state->init.pid;
-    info.uptime_ns = age_ns(state->init);
+    if (auto loaded = running_init(host, id, traces.boot_id())) init = *std::move(loaded);
+  info.status = status_of(host, id, info.config, configured, init.has_value(), traces.dumped(id));
+  if (init) {
+    info.init_pid = init->pid;
+    info.uptime_ns = age_ns(*init);
   }
   return info;
+}
+
+// The pid stays this process's while we hold its pidfd and it lives; a reading of a dead one is no reading.
+Result<DiskUsage> disk_usage_of(const Host& host, const ContainerInfo& info) {
+  auto init = VZ_TRY(running_init(host, info.id, read_boot_id()));
+  if (!init) return fail(Code::not_running, "Container is not running");
+  auto pidfd = VZ_TRY(open_process(*init));
+  auto disk = root_usage(init->pid, host.private_path(info.id, info.config));
+  VZ_TRY(open_process(*init));  // still the same: /proc/PID/root was this container's
+  if (!disk) return fail(Code::unsupported, "the container's file system tells no usage");
+  return *disk;
+}
+
+Sample sample_of(const Host& host, const SampleSources& sources, const ContainerInfo& info, const Readings& wanted) {
+  Sample s = sample_cgroups(sources, info.id, wanted);
+  if (!wanted.has(Reading::disk)) return s;
+  auto disk = disk_usage_of(host, info);
+  if (!disk) return s;
+  s.disk_used = disk->bytes_used;
+  s.disk_total = disk->bytes_total;
+  s.inodes_used = disk->inodes_used;
+  s.inodes_total = disk->inodes_total;
+  return s;
 }
 
 }  // namespace
@@ -79,14 +111,20 @@ Result<Status> Container::status() const { return info_of(*host_, id_, Traces::o
 Result<ContainerInfo> Container::info() const { return info_of(*host_, id_, Traces::of_one(*host_, id_)); }
 
 Result<Sample> Container::sample() const {
-  return sample_container(*host_, VZ_TRY(CgroupHost::probe()), id_, SampleParts::all);
+  auto it = VZ_TRY(info());
+  if (!it.status.running) return fail(Code::not_running, "container " + id_.str() + " is not running");
+  return sample_containers(*host_, {std::move(it)}, Readings::all())[0];
 }
 
-std::vector<Sample> sample_containers(const Host& host, const std::vector<Ctid>& ids, SampleParts parts) {
-  std::vector<Sample> out(ids.size());
-  auto cgroup_host = CgroupHost::probe();
-  for (std::size_t i = 0; cgroup_host && i < ids.size(); ++i)
-    if (auto got = sample_container(host, *cgroup_host, ids[i], parts)) out[i] = *got;
+std::vector<Sample> sample_containers(const Host& host, const std::vector<ContainerInfo>& containers,
+                                      const Readings& wanted) {
+  std::vector<Sample> out(containers.size());
+  auto cgroups = CgroupHost::probe();
+  if (!cgroups || wanted.empty()) return out;
+  auto maps = wanted.has(Reading::privvm) ? BpfMaps::open() : fail(Code::unsupported, "not asked for");
+  SampleSources sources{*cgroups, maps ? &*maps : nullptr};
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (containers[i].status.running) out[i] = sample_of(host, sources, containers[i], wanted);
   return out;
 }
 

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/sample.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "libvz/base/text.h"
-#include "libvz/container/state.h"
-#include "libvz/kernel/disk_usage.h"
+#include "libvz/kernel/cgroup_file.h"
 
 namespace vz {
 
 namespace {
 
 using Value = std::optional<std::uint64_t>;
+
+constexpr std::uint64_t kPage = 4096;  // of the beancounters, on every host
 
 // One number. "max" and v1's page-rounded LONG_MAX are both unlimited.
 Value number(std::string_view text) {
@@ -26,10 +28,13 @@ Value number(std::string_view text) {
 }
 
 // "name value" lines: memory.stat, memory.events, cpu.stat, memory.oom_control.
-Value field(const std::string& text, std::string_view name) {
-  for (const auto& line : split(text, '\n')) {
-    auto words = split_blank(line);
-    if (words.size() == 2 && words[0] == name) return number(words[1]);
+Value field(std::string_view text, std::string_view name) {
+  while (!text.empty()) {
+    auto end = std::min(text.find('\n'), text.size());
+    auto line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ' ')
+      return number(line.substr(name.size()));
   }
   return std::nullopt;
 }
@@ -40,95 +45,115 @@ Value minus(Value a, Value b) {
   return *a > *b ? *a - *b : 0;
 }
 
-// The files of one controller of a container.
-struct Files {
-  const Cgroups& cgroups;
-  Controller controller;
-  std::string text(const char* file) const { return cgroups.read(controller, file).value_or(""); }
-  Value value(const char* file) const { return number(text(file)); }
+// The files of one controller of a container, each read at most once.
+class Files {
+ public:
+  Files(const ControllerMount& mount, Ctid id) : mount_(mount), id_(id) {}
+
+  bool v2() const { return mount_.v2; }
+  const std::string& text(const char* file) {
+    for (const auto& [name, text] : read_)
+      if (name == file) return text;
+    return read_.emplace_back(file, read_group_file(mount_, id_, file).value_or("")).second;
+  }
+  Value value(const char* file) { return number(text(file)); }
+  Value field(const char* file, std::string_view name) { return vz::field(text(file), name); }
+
+ private:
+  const ControllerMount& mount_;
+  Ctid id_;
+  std::vector<std::pair<std::string_view, std::string>> read_;
 };
 
-void sample_memory_v2(const Files& f, Sample& s) {
-  s.ram_held = f.value("memory.current");
-  s.ram_max = f.value("memory.peak");
-  s.ram_limit = f.value("memory.max");
-  auto events = f.text("memory.events");
-  s.ram_fail = field(events, "max");
-  s.oom_kills = field(events, "oom_kill");
-  s.swap_held = f.value("memory.swap.current");
-  s.swap_max = f.value("memory.swap.peak");
-  s.swap_limit = f.value("memory.swap.max");
-  s.swap_fail = field(f.text("memory.swap.events"), "fail");
-  auto stat = f.text("memory.stat");
-  s.kmem_held = field(stat, "kernel");
-  s.sock_held = field(stat, "sock");
-  s.shmem_held = field(stat, "shmem");
-  s.locked_held = field(stat, "unevictable");  // mlock, SHM_LOCK, secretmem
+// Hits of the container's own limit: memory.events has those of limits that it set for its services, too.
+Value limit_hits(Files& f) {
+  auto own = f.field("memory.events.local", "max");
+  return own ? own : f.field("memory.events", "max");
 }
 
-// v1 knows RAM and RAM+swap; swap is the difference, and its maximum is unknown (the two peaks differ in time).
-void sample_memory_v1(const Files& f, Sample& s) {
-  s.ram_held = f.value("memory.usage_in_bytes");
-  s.ram_max = f.value("memory.max_usage_in_bytes");
-  s.ram_limit = f.value("memory.limit_in_bytes");
-  s.ram_fail = f.value("memory.failcnt");
-  s.oom_kills = field(f.text("memory.oom_control"), "oom_kill");
-  s.swap_limit = minus(f.value("memory.memsw.limit_in_bytes"), s.ram_limit);
-  s.swap_fail = f.value("memory.memsw.failcnt");
-  auto stat = f.text("memory.stat");
-  s.swap_held = field(stat, "total_swap");
-  s.kmem_held = f.value("memory.kmem.usage_in_bytes");
-  s.sock_held = f.value("memory.kmem.tcp.usage_in_bytes");
-  s.shmem_held = field(stat, "total_shmem");
-  s.locked_held = field(stat, "total_unevictable");
+void sample_memory_v2(Files& f, const Readings& wanted, Sample& s) {
+  if (wanted.has(Reading::ram_held)) s.ram_held = f.value("memory.current");
+  if (wanted.has(Reading::ram_max)) s.ram_max = f.value("memory.peak");
+  if (wanted.has(Reading::ram_limit)) s.ram_limit = f.value("memory.max");
+  if (wanted.has(Reading::ram_fail)) s.ram_fail = limit_hits(f);
+  if (wanted.has(Reading::swap_held)) s.swap_held = f.value("memory.swap.current");
+  if (wanted.has(Reading::swap_max)) s.swap_max = f.value("memory.swap.peak");
+  if (wanted.has(Reading::swap_limit)) s.swap_limit = f.value("memory.swap.max");
+  // "fail" would also count what the host's own lack of swap refused.
+  if (wanted.has(Reading::swap_fail)) s.swap_fail = f.field("memory.swap.events", "max");
+  if (wanted.has(Reading::oom)) {
+    s.ooms = f.field("memory.events", "oom");
+    s.oom_kills = f.field("memory.events", "oom_kill");
+  }
+  if (wanted.has(Reading::kmem)) s.kmem_held = f.field("memory.stat", "kernel");
+  if (wanted.has(Reading::sock)) s.sock_held = f.field("memory.stat", "sock");
+  if (wanted.has(Reading::shmem)) s.shmem_held = f.field("memory.stat", "shmem");
+  // mlock, SHM_LOCK, secretmem
+  if (wanted.has(Reading::locked)) s.locked_held = f.field("memory.stat", "unevictable");
 }
 
-void sample_processes(const Files& f, Sample& s) {
-  s.numproc = f.value("pids.current");
-  s.numproc_max = f.value("pids.peak");  // Linux 6.1
-  s.numproc_limit = f.value("pids.max");
-  s.numproc_fail = field(f.text("pids.events"), "max");
+// v1 knows RAM and RAM+swap; the greatest swap is unknown, because the two peaks differ in time.
+void sample_memory_v1(Files& f, const Readings& wanted, Sample& s) {
+  if (wanted.has(Reading::ram_held)) s.ram_held = f.value("memory.usage_in_bytes");
+  if (wanted.has(Reading::ram_max)) s.ram_max = f.value("memory.max_usage_in_bytes");
+  if (wanted.any({Reading::ram_limit, Reading::swap_limit})) s.ram_limit = f.value("memory.limit_in_bytes");
+  if (wanted.has(Reading::ram_fail)) s.ram_fail = f.value("memory.failcnt");
+  if (wanted.has(Reading::swap_held)) s.swap_held = f.field("memory.stat", "total_swap");
+  if (wanted.has(Reading::swap_limit)) s.swap_limit = minus(f.value("memory.memsw.limit_in_bytes"), s.ram_limit);
+  if (wanted.has(Reading::swap_fail)) s.swap_fail = f.value("memory.memsw.failcnt");
+  if (wanted.has(Reading::ram_swap_max)) s.ram_swap_max = f.value("memory.memsw.max_usage_in_bytes");
+  if (wanted.has(Reading::oom)) s.oom_kills = f.field("memory.oom_control", "oom_kill");
+  if (wanted.has(Reading::kmem)) {
+    s.kmem_held = f.value("memory.kmem.usage_in_bytes");
+    s.kmem_max = f.value("memory.kmem.max_usage_in_bytes");
+    s.kmem_fail = f.value("memory.kmem.failcnt");
+  }
+  if (wanted.has(Reading::sock)) s.sock_held = f.value("memory.kmem.tcp.usage_in_bytes");
+  if (wanted.has(Reading::shmem)) s.shmem_held = f.field("memory.stat", "total_shmem");
+  if (wanted.has(Reading::locked)) s.locked_held = f.field("memory.stat", "total_unevictable");
 }
 
-void sample_cpu(const Files& f, bool v2, Sample& s) {
-  s.cpu_ns = v2 ? field(f.text("cpu.stat"), "usage_usec") : f.value("cpuacct.usage");
-  if (v2 && s.cpu_ns) *s.cpu_ns *= 1000;
+void sample_processes(Files& f, const Readings& wanted, Sample& s) {
+  if (wanted.has(Reading::numproc)) s.numproc = f.value("pids.current");
+  if (wanted.has(Reading::numproc_max)) s.numproc_max = f.value("pids.peak");  // Linux 6.1
+  if (wanted.has(Reading::numproc_limit)) s.numproc_limit = f.value("pids.max");
+  if (wanted.has(Reading::numproc_fail)) s.numproc_fail = f.field("pids.events", "max");
 }
 
-void sample_disk(const Host& host, Ctid id, pid_t init, Sample& s) {
-  auto config = host.load(id);
-  auto disk = root_usage(init, config ? host.private_path(id, *config) : host.paths().lib);
-  if (!disk) return;
-  s.disk_used = disk->bytes_used;
-  s.disk_total = disk->bytes_total;
-  s.inodes_used = disk->inodes_used;
-  s.inodes_total = disk->inodes_total;
+void sample_cpu(Files& f, Sample& s) {
+  s.cpu_ns = f.v2() ? f.field("cpu.stat", "usage_usec") : f.value("cpuacct.usage");
+  if (f.v2() && s.cpu_ns) *s.cpu_ns *= 1000;
 }
+
+void sample_private(const SampleSources& sources, Ctid id, Sample& s) {
+  auto group = unified_group_id(sources.cgroups, id);
+  auto state = group ? sources.maps->read_state(*group) : Result<std::optional<vz_state>>(std::nullopt);
+  if (!state || !*state) return;
+  s.privvm_held = (*state)->privvm_held * kPage;
+  s.privvm_max = (*state)->privvm_maxheld * kPage;
+  s.privvm_fail = (*state)->privvm_failcnt;
+}
+
+constexpr Readings kProcesses{Reading::numproc, Reading::numproc_max, Reading::numproc_limit, Reading::numproc_fail};
+constexpr Readings kMemory{Reading::ram_held,     Reading::ram_max,  Reading::ram_limit,  Reading::ram_fail,
+                           Reading::swap_held,    Reading::swap_max, Reading::swap_limit, Reading::swap_fail,
+                           Reading::ram_swap_max, Reading::kmem,     Reading::sock,       Reading::shmem,
+                           Reading::locked,       Reading::oom};
 
 }  // namespace
 
-void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& s, SampleParts parts) {
-  if (host.find(Controller::pids)) sample_processes({cgroups, Controller::pids}, s);
-  if (parts == SampleParts::processes) return;
-  if (const auto* memory = host.find(Controller::memory)) {
-    Files f{cgroups, Controller::memory};
-    memory->v2 ? sample_memory_v2(f, s) : sample_memory_v1(f, s);
-  }
-  if (const auto* cpu = host.find(Controller::cpuacct)) sample_cpu({cgroups, Controller::cpuacct}, cpu->v2, s);
-}
-
-Result<Sample> sample_container(const Host& host, const CgroupHost& cgroup_host, Ctid id, SampleParts parts) {
-  auto state = VZ_TRY(running_state(host, id));
-  if (!state) return fail(Code::not_running, "container " + id.str() + " is not running");
-  auto cgroups = VZ_TRY(Cgroups::open(cgroup_host, id));
-  Sample sample;
-  sample_cgroups(cgroups, cgroup_host, sample, parts);
-  if (parts == SampleParts::processes) return sample;
-  // The pid stays this process's while we hold its pidfd and it lives; a reading of a dead one is no reading.
-  auto pidfd = VZ_TRY(open_process(state->init));
-  sample_disk(host, id, state->init.pid, sample);
-  VZ_TRY(open_process(state->init));  // still the same: /proc/PID/root was this container's
-  return sample;
+Sample sample_cgroups(const SampleSources& sources, Ctid id, const Readings& wanted) {
+  Sample s;
+  auto files = [&](Controller c, const Readings& group) -> std::optional<Files> {
+    const auto* mount = wanted.any(group) ? sources.cgroups.find(c) : nullptr;
+    return mount ? std::optional<Files>(std::in_place, *mount, id) : std::nullopt;
+  };
+  if (auto f = files(Controller::pids, kProcesses)) sample_processes(*f, wanted, s);
+  if (auto f = files(Controller::memory, kMemory))
+    f->v2() ? sample_memory_v2(*f, wanted, s) : sample_memory_v1(*f, wanted, s);
+  if (auto f = files(Controller::cpuacct, {Reading::cpu})) sample_cpu(*f, s);
+  if (sources.maps && wanted.has(Reading::privvm)) sample_private(sources, id, s);
+  return s;
 }
 
 }  // namespace vz

@@ -3,16 +3,18 @@
 
 #include <vz/container.h>
 #include <vz/ctid.h>
-#include <vz/host.h>
+#include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/cgroup.h"
 
 namespace vz {
 
-// Live readings of a running container; Code::not_running. What the host has no source for stays empty.
-Result<Sample> sample_container(const Host& host, const CgroupHost& cgroup_host, Ctid id, SampleParts parts);
+// Where a container's control group files are, and what is already open for reading many containers.
+struct SampleSources {
+  const CgroupHost& cgroups;
+  const BpfMaps* maps = nullptr;  // nullptr: the programs are not loaded
+};
 
-// The part that comes from control group files.
-void sample_cgroups(const Cgroups& cgroups, const CgroupHost& host, Sample& sample,
-                    SampleParts parts = SampleParts::all);
+// The readings that come from control group files and maps. What has no source stays empty.
+Sample sample_cgroups(const SampleSources& sources, Ctid id, const Readings& wanted);
 
 }  // namespace vz

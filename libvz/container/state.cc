@@ -154,4 +154,11 @@ Result<std::optional<State>> running_state(const Host& host, Ctid id) {
   return fail(std::move(process).error());
 }
 
+Result<std::optional<ProcessId>> running_init(const Host& host, Ctid id, const std::string& boot_id) {
+  auto state = VZ_TRY(load_state(host, id));
+  if (!state || state->init.pid <= 0 || state->boot_id != boot_id || !is_alive(state->init))
+    return std::optional<ProcessId>();
+  return std::optional(state->init);
+}
+
 }  // namespace vz

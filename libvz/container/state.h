@@ -40,5 +40,7 @@ Result<> save_state(const Host& host, const State& state);
 Result<> remove_state(const Host& host, Ctid id);
 // Loaded, and its init is alive: the container runs.
 Result<std::optional<State>> running_state(const Host& host, Ctid id);
+// Only its init, with the boot id read before: for looking at many containers. A snapshot, nothing holds the process.
+Result<std::optional<ProcessId>> running_init(const Host& host, Ctid id, const std::string& boot_id);
 
 }  // namespace vz

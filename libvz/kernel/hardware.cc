@@ -43,6 +43,8 @@ Result<HostMemory> host_memory(const std::string& root) {
     auto kib = parse_u64(fields[1]);
     if (kib && fields[0] == "MemTotal:") out.ram = *kib * 1024;
     if (kib && fields[0] == "SwapTotal:") out.swap = *kib * 1024;
+    if (kib && fields[0] == "MemAvailable:") out.available = *kib * 1024;
+    if (kib && fields[0] == "SwapFree:") out.swap_free = *kib * 1024;
   }
   return out;
 }

@@ -14,6 +14,7 @@ namespace vz {
 struct HostMemory {
   std::uint64_t ram = 0;   // bytes
   std::uint64_t swap = 0;  // bytes, all swap devices
+  std::uint64_t available = 0, swap_free = 0;
 };
 Result<HostMemory> host_memory(const std::string& root = "");
 

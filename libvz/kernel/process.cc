@@ -22,9 +22,12 @@ bool has_ended(const UniqueFd& pidfd) {
   return ::poll(&p, 1, 0) > 0;
 }
 
-}  // namespace
+struct Stat {
+  char state = 0;
+  std::uint64_t start_time = 0;
+};
 
-Result<ProcessId> identify(pid_t pid) {
+Result<Stat> read_stat(pid_t pid) {
   if (pid <= 0) return gone(pid);
   auto stat = read_file("/proc/" + std::to_string(pid) + "/stat");
   if (!stat) return gone(pid);
@@ -34,7 +37,19 @@ Result<ProcessId> identify(pid_t pid) {
   auto fields = split_blank(std::string_view(*stat).substr(end + 1));
   constexpr std::size_t kStartTime = 22 - 3;  // the first one here is field 3
   if (fields.size() <= kStartTime) return fail(Code::system, "/proc/" + std::to_string(pid) + "/stat: too short");
-  return ProcessId{pid, VZ_TRY(parse_u64(fields[kStartTime]))};
+  return Stat{fields[0][0], VZ_TRY(parse_u64(fields[kStartTime]))};
+}
+
+}  // namespace
+
+Result<ProcessId> identify(pid_t pid) {
+  auto stat = VZ_TRY(read_stat(pid));
+  return ProcessId{pid, stat.start_time};
+}
+
+bool is_alive(const ProcessId& id) {
+  auto stat = read_stat(id.pid);
+  return stat && stat->start_time == id.start_time && stat->state != 'Z' && stat->state != 'X';
 }
 
 Result<UniqueFd> open_process(const ProcessId& id) {

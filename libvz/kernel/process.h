@@ -86,6 +86,8 @@ struct ProcessId {
   std::uint64_t start_time = 0;  // field 22 of /proc/PID/stat, clock ticks
 };
 Result<ProcessId> identify(pid_t pid);
+// It exists, is not a zombie and is not another one with the same number. True at one moment only.
+bool is_alive(const ProcessId& id);
 // pidfd of exactly that process; Code::not_running when it is gone.
 Result<UniqueFd> open_process(const ProcessId& id);
 Result<> wait_exit(const UniqueFd& pidfd, std::optional<std::chrono::milliseconds> timeout);  // Code::exec_timeout

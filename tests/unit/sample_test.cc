@@ -27,14 +27,10 @@ class SampleFiles : public testing::Test {
   void TearDown() override { fs::remove_all(top_); }
   fs::path ct() const { return top_ / scope_path(Ctid(7)) / "ct"; }
   void put(const std::string& file, const std::string& text) { std::ofstream(ct() / file) << text; }
-  Sample sample(bool v2) {
+  Sample sample(bool v2, const Readings& wanted = Readings::all()) {
     for (Controller c : {Controller::memory, Controller::cpuacct, Controller::pids})
       host_.controllers.push_back({c, v2, top_});
-    Sample s;
-    auto groups = Cgroups::open(host_, Ctid(7));
-    EXPECT_TRUE(groups);
-    if (groups) sample_cgroups(*groups, host_, s);
-    return s;
+    return sample_cgroups({host_}, Ctid(7), wanted);
   }
 
   fs::path top_;

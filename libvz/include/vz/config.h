@@ -112,6 +112,9 @@ class VZ_API Config {
   std::vector<std::string> keys() const;
   // Values of `over` win; used for vz.conf <- ID.conf and file <- options.
   void merge(const Config& over);
+  // The same as a copy of `base` with this one merged over it, but the lines of `base` are shared until something is
+  // changed: thousands of containers inherit from one vz.conf.
+  void inherit(const Config& base);
 
   // Typed getters: nullopt when unset or invalid (invalid ones are in warnings()).
   std::optional<bool> yes_no(std::string_view key) const;

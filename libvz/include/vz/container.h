@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -92,16 +93,67 @@ struct ContainerInfo {
   std::optional<std::uint64_t> uptime_ns;
 };
 
-// Live readings, nullopt where the host has no source.
+// Live readings, nullopt where the host has no source. "max" is the greatest value since the container's start, "fail"
+// how often the limit was hit.
 struct Sample {
   std::optional<std::uint64_t> numproc, numproc_max, numproc_limit, numproc_fail;
-  std::optional<std::uint64_t> ram_held, ram_max, ram_limit, ram_fail;         // bytes
-  std::optional<std::uint64_t> swap_held, swap_max, swap_limit, swap_fail;     // bytes
-  std::optional<std::uint64_t> kmem_held, sock_held, shmem_held, locked_held;  // bytes
+  std::optional<std::uint64_t> ram_held, ram_max, ram_limit, ram_fail;      // bytes
+  std::optional<std::uint64_t> swap_held, swap_max, swap_limit, swap_fail;  // bytes
+  std::optional<std::uint64_t> ram_swap_max;                                // bytes: of the sum of both (cgroup v1)
+  std::optional<std::uint64_t> kmem_held, kmem_max, kmem_fail;              // bytes
+  std::optional<std::uint64_t> sock_held, shmem_held, locked_held;          // bytes
+  std::optional<std::uint64_t> privvm_held, privvm_max, privvm_fail;        // bytes; counted by the BPF programs
   std::optional<std::uint64_t> cpu_ns;
-  std::optional<std::uint64_t> oom_kills;
+  std::optional<std::uint64_t> ooms;                                              // allocations that failed for good
+  std::optional<std::uint64_t> oom_kills;                                         // processes killed for it
   std::optional<std::uint64_t> disk_used, disk_total, inodes_used, inodes_total;  // bytes, counts
   std::optional<double> load[3];
+};
+
+// Names of readings: only the kernel's files of those that are asked for are read.
+enum class Reading : std::uint8_t {
+  numproc,
+  numproc_max,
+  numproc_limit,
+  numproc_fail,
+  ram_held,
+  ram_max,
+  ram_limit,
+  ram_fail,
+  swap_held,
+  swap_max,
+  swap_limit,
+  swap_fail,
+  ram_swap_max,
+  kmem,  // all three
+  sock,
+  shmem,
+  locked,
+  privvm,  // all three
+  cpu,
+  oom,   // ooms and oom_kills
+  disk,  // all four
+};
+
+class Readings {
+ public:
+  constexpr Readings() = default;
+  constexpr Readings(std::initializer_list<Reading> list) {
+    for (Reading r : list) bits_ |= bit(r);
+  }
+  static constexpr Readings all() {
+    Readings out;
+    out.bits_ = ~std::uint32_t{0};
+    return out;
+  }
+  constexpr bool has(Reading r) const { return (bits_ & bit(r)) != 0; }
+  constexpr bool any(const Readings& of) const { return (bits_ & of.bits_) != 0; }
+  constexpr bool empty() const { return bits_ == 0; }
+  constexpr void add(const Readings& more) { bits_ |= more.bits_; }
+
+ private:
+  static constexpr std::uint32_t bit(Reading r) { return std::uint32_t{1} << static_cast<unsigned>(r); }
+  std::uint32_t bits_ = 0;
 };
 
 class VZ_API Container {
@@ -141,9 +193,8 @@ class VZ_API Container {
 // listed with what is known.
 VZ_API Result<std::vector<ContainerInfo>> list_containers(const Host& host, bool all);
 
-// Which readings of a Sample are wanted; those of processes cost a tenth of all.
-enum class SampleParts { processes, all };
-// One Sample per id, in their order; empty for what does not run or cannot be read.
-VZ_API std::vector<Sample> sample_containers(const Host& host, const std::vector<Ctid>& ids, SampleParts parts);
+// One Sample per entry, in their order; empty for what does not run or cannot be read.
+VZ_API std::vector<Sample> sample_containers(const Host& host, const std::vector<ContainerInfo>& containers,
+                                             const Readings& wanted);
 
 }  // namespace vz
