@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Virtual swap is host RAM, and slower by a fixed price: swap-in and swap-out of a container together take place at no
+ * more than vswap_rate pages per second, whatever the number of its threads. The price is asked here and paid in vz.ko,
+ * which lets the task sleep on its way back to user mode.
+ */
+#include "vz_common.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+extern int vz_delay_current(__u64 deadline_ns) __ksym;
+
+#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
+
+/* A container that was idle may do this much before it pays: also what a sleep that ended late is given back from. */
+#define BURST_NS (10 * NSEC_PER_MSEC)
+/* Shorter sleeps cost more than they delay: they are saved up. */
+#define QUANTUM_NS (1 * NSEC_PER_MSEC)
+/* Debts beyond this are forgotten, so that a rate that was raised is felt soon. */
+#define MOST_DEBT_NS (8 * NSEC_PER_SEC)
+/* How far below its limit a container that reclaims may be: charge batches, pages that other threads just freed. */
+#define NEAR_LIMIT_PAGES 2048
+
+enum direction { SWAP_IN, SWAP_OUT };
+
+/* Set while a task is in a fault on behalf of another process: ptrace, process_vm_readv, /proc/PID/mem. */
+struct {
+  __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, __u32);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_remote SEC(".maps");
+
+static __always_inline unsigned long folio_pages(struct folio *folio) {
+  unsigned long flags;
+
+  if (bpf_core_field_exists(struct folio___memdesc, flags.f))
+    flags = BPF_CORE_READ((struct folio___memdesc *)folio, flags.f);
+  else
+    flags = BPF_CORE_READ(folio, flags);
+  if (!(flags & (1UL << bpf_core_enum_value(enum pageflags, PG_head)))) return 1;
+  return 1UL << (BPF_CORE_READ(folio, _flags_1) & 0xf);
+}
+
+/* The group that a page of user memory is charged to. */
+static __always_inline struct cgroup *folio_cgroup(struct folio *folio) {
+  unsigned long data = BPF_CORE_READ(folio, memcg_data) & ~3UL;
+  struct mem_cgroup *memcg;
+
+  if (!data) return NULL;
+  if (bpf_core_field_exists(struct mem_cgroup___with_objcg, objcg))
+    memcg = (struct mem_cgroup *)data;
+  else
+    memcg = BPF_CORE_READ((struct obj_cgroup *)data, memcg);
+  return memcg ? BPF_CORE_READ(memcg, css.cgroup) : NULL;
+}
+
+static __always_inline bool at_its_limit(struct cgroup *cgroup) {
+  struct mem_cgroup *memcg = memcg_of(cgroup);
+  unsigned long usage, max, near;
+
+  if (!memcg) return false;
+  usage = BPF_CORE_READ(memcg, memory.usage.counter);
+  max = BPF_CORE_READ(memcg, memory.max);
+  near = max / 8 < NEAR_LIMIT_PAGES ? max / 8 : NEAR_LIMIT_PAGES;
+  return usage + near >= max;
+}
+
+/*
+ * The bucket, as the time at which the next page would be in time (GCRA). Returns the time at which these pages are
+ * paid for. All threads share it, so that it already contains what the others owe.
+ */
+static __always_inline __u64 charge(struct vz_state *state, __u64 now, __u64 cost) {
+  __u64 tat = state->vswap_tat_ns, next = 0;
+
+  for (int i = 0; i < 8; i++) {
+    __u64 seen;
+
+    next = tat;
+    if (next + BURST_NS < now) next = now - BURST_NS;
+    next += cost;
+    if (next > now + MOST_DEBT_NS) next = now + MOST_DEBT_NS;
+    seen = __sync_val_compare_and_swap(&state->vswap_tat_ns, tat, next);
+    if (seen == tat) return next;
+    tat = seen;
+  }
+  /* Eight others were faster: the credit is gone anyway. */
+  return __sync_fetch_and_add(&state->vswap_tat_ns, cost) + cost;
+}
+
+static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long pages, enum direction direction,
+                                 __u64 now) {
+  struct vz_state *state = bpf_map_lookup_elem(&vz_state, &id);
+  __u64 rate = conf->vswap_rate, cost, deadline;
+
+  if (!state) return 0;
+  __sync_fetch_and_add(direction == SWAP_IN ? &state->swapin_pages : &state->swapout_pages, pages);
+  if (!rate || conf->flags & VZ_CONF_NO_DELAY) return 0;
+  cost = pages * NSEC_PER_SEC / rate;
+  deadline = charge(state, now, cost);
+  if (deadline <= now) return 0;
+  __sync_fetch_and_add(&state->delayed_ns, deadline - now < cost ? deadline - now : cost);
+  return deadline;
+}
+
+static __always_inline bool in_a_remote_fault(struct task_struct *task) {
+  __u32 *remote = bpf_task_storage_get(&vz_remote, task, NULL, 0);
+
+  return remote && *remote;
+}
+
+/* Every container around the current task pays for a page that is its own. */
+static __always_inline int swapped(struct folio *folio, enum direction direction) {
+  struct task_struct *task = bpf_get_current_task_btf();
+  __u64 now = bpf_ktime_get_ns(), deadline = 0;
+  struct cgroup *owner = NULL;
+  unsigned long pages = 0;
+
+  if (!task->mm || task->flags & PF_KTHREAD) return 0;
+  for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
+    __u64 id = bpf_get_current_ancestor_cgroup_id(level), due;
+    struct cgroup *container;
+    struct vz_conf *conf;
+
+    if (!id) break;
+    conf = bpf_map_lookup_elem(&vz_conf, &id);
+    if (!conf) continue;
+    if (!pages) {
+      if (direction == SWAP_IN && in_a_remote_fault(task)) return 0;
+      owner = folio_cgroup(folio);
+      pages = folio_pages(folio);
+    }
+    container = ancestor_at(owner, level);
+    if (cgroup_id_of(container) != id) break;
+    if (direction == SWAP_OUT && !at_its_limit(container)) continue;
+    due = pay(conf, id, pages, direction, now);
+    if (due > deadline) deadline = due;
+  }
+  /* io_uring's workers never return to user mode. The others pay for what they swap. */
+  if (deadline > now + QUANTUM_NS && !(task->flags & PF_USER_WORKER)) vz_delay_current(deadline);
+  return 0;
+}
+
+SEC("fentry/swap_read_folio")
+int BPF_PROG(vswap_swapin, struct folio *folio) {
+  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_IN) : 0;
+}
+
+/*
+ * A page goes out when it gets its place in swap, which is also what memory.swap.current counts: zero-filled pages and
+ * those that zswap takes included, as they are on their way in. On failure it stays where it is.
+ */
+SEC("fexit/__mem_cgroup_try_charge_swap")
+int vswap_swapout(__u64 *ctx) {
+  struct folio *folio = (void *)ctx[0];
+  __u64 ret = 0;
+
+  if (!active(VZ_OBJECT_VSWAP)) return 0;
+  /* 6.12 has a second argument. Without a place in swap there it holds 0, and the result is 0 as well. */
+  if (bpf_get_func_ret(ctx, &ret) || (int)ret) return 0;
+  if (bpf_get_func_arg_cnt(ctx) > 1) {
+    __u64 entry = 0;
+
+    if (bpf_get_func_arg(ctx, 1, &entry) || !entry) return 0;
+  }
+  return swapped(folio, SWAP_OUT);
+}
+
+/* In whose name is this fault? Shared memory has a way of its own. Neither way nests. */
+static __always_inline int enter_fault(struct vm_fault *vmf) {
+  struct task_struct *task = bpf_get_current_task_btf();
+  __u32 *remote;
+
+  if (vmf->vma->vm_mm == task->mm) return 0;
+  remote = bpf_task_storage_get(&vz_remote, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (remote) *remote = 1;
+  return 0;
+}
+
+static __always_inline int leave_fault(void) {
+  __u32 *remote = bpf_task_storage_get(&vz_remote, bpf_get_current_task_btf(), NULL, 0);
+
+  /* The fault may have let go of the address space: do not look at its arguments. */
+  if (remote) *remote = 0;
+  return 0;
+}
+
+SEC("fentry/do_swap_page")
+int BPF_PROG(vswap_fault, struct vm_fault *vmf) { return enter_fault(vmf); }
+
+SEC("fexit/do_swap_page")
+int BPF_PROG(vswap_fault_end, struct vm_fault *vmf) { return leave_fault(); }
+
+SEC("fentry/shmem_fault")
+int BPF_PROG(vswap_shm, struct vm_fault *vmf) { return enter_fault(vmf); }
+
+SEC("fexit/shmem_fault")
+int BPF_PROG(vswap_shm_end, struct vm_fault *vmf) { return leave_fault(); }
