@@ -33,13 +33,17 @@ struct {
   __uint(pinning, LIBBPF_PIN_BY_NAME);
 } vz_remote SEC(".maps");
 
-static __always_inline unsigned long folio_pages(struct folio *folio) {
-  unsigned long flags;
+/* Functions of their own: inline, the compiler computes both offsets first, and one of the fields does not exist. */
+static __noinline unsigned long plain_flags(struct folio *folio) { return BPF_CORE_READ(folio, flags); }
 
-  if (bpf_core_field_exists(struct folio___memdesc, flags.f))
-    flags = BPF_CORE_READ((struct folio___memdesc *)folio, flags.f);
-  else
-    flags = BPF_CORE_READ(folio, flags);
+static __noinline unsigned long wrapped_flags(struct folio *folio) {
+  return BPF_CORE_READ((struct folio___memdesc *)folio, flags.f);
+}
+
+static __always_inline unsigned long folio_pages(struct folio *folio) {
+  bool wrapped = bpf_core_field_exists(struct folio___memdesc, flags.f);
+  unsigned long flags = wrapped ? wrapped_flags(folio) : plain_flags(folio);
+
   if (!(flags & (1UL << bpf_core_enum_value(enum pageflags, PG_head)))) return 1;
   return 1UL << (BPF_CORE_READ(folio, _flags_1) & 0xf);
 }
