@@ -77,6 +77,7 @@ int run_runscript(Invocation&);
 int run_mount(Invocation&);
 int run_umount(Invocation&);
 int run_check(Invocation&);
+int run_vswap(Invocation&);
 int run_boot_start(Invocation&);
 int run_boot_stop(Invocation&);
 int run_help(Invocation&);

@@ -50,6 +50,12 @@ constexpr Option kCheckOptions[] = {
     {"-j,--json", nullptr, "Print JSON"},
     {"--format", "FORMAT", "table, json, csv or yaml", Values::format},
 };
+constexpr Option kVswapOptions[] = {
+    {"--size", "SIZE", "start: size of the device; VSWAP_SIZE, or what containers are promised otherwise"},
+    {"--backing", "DEVICE", "start: unused disk to which the kernel may write pages back; VSWAP_BACKING otherwise",
+     Values::file},
+    {"-j,--json", nullptr, "Print one JSON object"},
+};
 constexpr Option kHelpOptions[] = {
     {"--rst", "PART",
      "Print a part of the manual as reStructuredText: commands, globals, options, keys, hostkeys, vzlist or columns"}};
@@ -226,6 +232,20 @@ std::vector<Command> work_commands() {
        kCheckOptions,
        0,
        run_check},
+      {"vswap",
+       {},
+       Needs::host,
+       "start|stop|status [--size SIZE] [--backing DEVICE] [--json]",
+       "Set up the compressed RAM that containers swap to",
+       "start makes a zram device for what containers may use beyond their --ram, puts it before every other swap, and "
+       "loads vz.ko and the BPF programs that slow swapping down to --vswap-rate; done twice it changes nothing. stop "
+       "takes the device away again, unless what it holds fits nowhere else. Swap that was not made by this command is "
+       "never touched. vz-vswap.service runs it at boot.",
+       kVswapOptions,
+       1,
+       run_vswap,
+       Settings::none,
+       true},
       {"help", {}, Needs::nothing, "[COMMAND]", "Print help", "", kHelpOptions, 1, run_help},
       {"completion",
        {},

@@ -5,7 +5,9 @@
 
 #include "libvz/container/lock.h"
 #include "libvz/container/network.h"
+#include "libvz/container/oom.h"
 #include "libvz/container/state.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/file.h"
 
@@ -22,8 +24,12 @@ Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
 
 Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
   auto loaded = load_state(host, id);
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  reporter.step("cleanup.vswap");
+  leave_vswap(cgroups, id);
+  keep_oom_count(host, cgroups, id);
   reporter.step("cleanup.cgroups");
-  VZ_TRY(Cgroups::remove(VZ_TRY(CgroupHost::probe()), id));
+  VZ_TRY(Cgroups::remove(cgroups, id));
   // A state file of an unknown version still means leftovers; without it the addresses are unknown.
   std::vector<std::string> addresses, bridged;
   if (loaded && *loaded) {

@@ -73,7 +73,7 @@ Result<PrivateSpec> plan_private(const Config& merged, Layout layout, const std:
 }
 
 // Everything that can be refused before anything is written.
-Result<> validate_settings(const Host& host, Ctid id, const Config& merged) {
+Result<> validate_settings(const Host& host, Ctid id, const Config& merged, const CreateOptions& options) {
   VZ_TRY(parse_ip_list(merged.get("IP_ADDRESS").value_or("")));
   VZ_TRY(parse_netif(merged.get("NETIF").value_or("")));
   VZ_TRY(plan_access(merged));
@@ -81,7 +81,14 @@ Result<> validate_settings(const Host& host, Ctid id, const Config& merged) {
   if (auto name = merged.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host, *name, id));
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host.paths().lib));
-  VZ_TRY(plan_limits(merged, facts));
+  auto plan = VZ_TRY(plan_limits(merged, facts));
+  if (options.force) return {};
+  // What this machine will never have, said on the command line: not every limit that start would refuse, as a sample
+  // may name some, and modules can still be loaded.
+  for (const char* key : {"CPUMASK", "NODEMASK"})
+    for (auto& e : plan.not_enforceable)
+      if (options.settings.get(key) && e.message().starts_with(std::string(key) + "="))
+        return fail(Error(Code::bad_value, e.message()).with_hint(e.hint()));
   return {};
 }
 
@@ -105,7 +112,7 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   auto layout =
       VZ_TRY(parse_layout(options.layout.empty() ? merged.get("VE_LAYOUT").value_or("image") : options.layout));
   config.set("VE_LAYOUT", layout_name(layout));
-  VZ_TRY(validate_settings(*host_, id_, merged));
+  VZ_TRY(validate_settings(*host_, id_, merged, options));
   auto spec = VZ_TRY(plan_private(merged, layout, temporary_private(private_path), std::move(archive),
                                   options.settings.get("DISKINODES").has_value()));
   if (spec.inodes) config.set("DISKINODES", fmt::format("{}:{}", spec.inodes, spec.inodes));

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
 
@@ -92,6 +93,8 @@ class Planner {
   }
 
   Result<> memory();
+  void private_memory();
+  void spared(const ControllerMount& mount);
   void memory_v1(std::uint64_t ram, std::optional<std::uint64_t> swap);
   void memory_v2(std::optional<std::uint64_t> ram, std::optional<std::uint64_t> swap);
   bool swap_enforceable(std::uint64_t swap);
@@ -120,7 +123,7 @@ Result<> Planner::memory() {
   auto ram = page_limit(config_, "PHYSPAGES");
   auto swap = page_limit(config_, "SWAPPAGES");
   if (ram && *ram == 0) return fail(Code::bad_config, "PHYSPAGES: a container needs RAM, the limit is 0");
-  if (config_.get("VM_OVERCOMMIT")) note("VM_OVERCOMMIT", "VM_OVERCOMMIT is kept, but not enforced yet");
+  private_memory();
   if (ram && *ram > facts_.host_ram)
     note("PHYSPAGES", fmt::format("RAM limit {} is more than the host's {}: the host runs short before the container "
                                   "reaches it",
@@ -139,15 +142,34 @@ Result<> Planner::memory() {
   } else if (swap) {
     refuse("SWAPPAGES", "cgroup v1 limits swap only together with RAM", "set --ram too");
   }
+  spared(*mount);
   return {};
+}
+
+// What the BPF programs are told is not a file: vswap_policy.cc does it.
+void Planner::private_memory() {
+  if (facts_.private_memory || !privvm_limit(config_)) return;
+  const char* key = config_.get("PRIVVMPAGES") ? "PRIVVMPAGES" : "VM_OVERCOMMIT";
+  refuse(key, "private memory is bounded by a BPF program that is not loaded",
+         "`vzctl vswap start` loads it where the kernel can; `vzctl check` says why not");
+}
+
+// Between containers on a host that is short of memory: what is above this is taken first.
+void Planner::spared(const ControllerMount& mount) {
+  auto bytes = spared_memory(config_);
+  if (mount.v2 && bytes)
+    add("OOMGUARPAGES", Controller::memory, "memory.low", std::to_string(*bytes), "0", kFree);
+  else if (!mount.v2 && config_.get("OOMGUARPAGES"))
+    note("OOMGUARPAGES", "OOMGUARPAGES has no effect with cgroup v1: the host takes memory from all containers alike");
 }
 
 bool Planner::swap_enforceable(std::uint64_t swap) {
   if (facts_.host_swap == 0 && swap > 0)
-    note("SWAPPAGES", fmt::format("swap limit {}: this host has no swap device, so nothing can be swapped out and the "
-                                  "container's OOM kill comes at its RAM limit; add swap (zram will do), it is then "
-                                  "used at once",
-                                  mib(swap)));
+    note("SWAPPAGES",
+         fmt::format("swap limit {}: this host has no swap device, so nothing can be swapped out and the "
+                     "container's OOM kill comes at its RAM limit; `vzctl vswap start` adds compressed RAM "
+                     "as swap, which is used at once",
+                     mib(swap)));
   if (facts_.cgroups->swap_accounting) return true;
   if (facts_.host_swap == 0) return false;  // nothing there to be limited
   refuse("SWAPPAGES", "the kernel does not account swap per cgroup", "boot with swapaccount=1");
@@ -360,6 +382,7 @@ Result<LimitFacts> read_limit_facts(const CgroupHost& cgroups, const std::string
   facts.io_device = disk.device;
   facts.io_weight_file = cgroups.io_weight_file;
   facts.io_weight_active = disk.bfq || disk.io_cost;
+  facts.private_memory = BpfMaps::attached("privvm_limit");
   const auto* io = cgroups.find(Controller::io);
   if (io && io->v2 && disk.bfq) facts.io_weight_file = "io.bfq.weight";  // bfq does not look at io.weight
   return facts;

@@ -26,6 +26,7 @@ struct LimitFacts {
   std::string io_weight_file;
   bool io_weight_active = false;                            // the disk's scheduler obeys it
   std::vector<std::pair<unsigned, std::string>> node_cpus;  // for `--cpumask auto`
+  bool private_memory = false;                              // the BPF program that bounds it is loaded
 };
 Result<LimitFacts> read_limit_facts(const CgroupHost& cgroups, const std::string& private_path);
 

@@ -12,7 +12,9 @@
 #include "libvz/container/limits.h"
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/clock.h"
 #include "libvz/kernel/device_node.h"
 #include "libvz/kernel/devices.h"
 #include "libvz/kernel/namespace.h"
@@ -81,6 +83,18 @@ Result<> plan_limits_step(const LivePtr& live, const Config& from, const Config&
   };
   steps->push_back({"limits", apply, [live, writes = back.writes] { (void)live->cgroups.apply(writes, nullptr); }});
   return {};
+}
+
+Result<> switch_vswap(const LivePtr& live, const Config& config) {
+  VswapSubject subject{live->ct.id, config, live->cgroups, boottime_ns() - age_ns(live->state.init), true};
+  VZ_TRY(change_vswap(live->cgroup_host, subject));
+  return {};
+}
+
+void plan_vswap_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
+  auto old_config = std::make_shared<Config>(from), new_config = std::make_shared<Config>(to);
+  steps->push_back(
+      {"vswap", [=] { return switch_vswap(live, *new_config); }, [=] { (void)switch_vswap(live, *old_config); }});
 }
 
 bool contains(const std::vector<IpAddress>& list, const IpAddress& a) {
@@ -190,6 +204,9 @@ Result<std::vector<LiveStep>> plan_live_steps(Context& ct, const State& state, c
   auto keys = changed_keys(from, to);
   auto live = VZ_TRY(open_live(ct, state));
   VZ_TRY(plan_limits_step(live, from, to, &steps));
+  if (any_changed(keys,
+                  {"VSWAP_RATE", "VM_OVERCOMMIT", "PRIVVMPAGES", "PHYSPAGES", "SWAPPAGES", "CPUS", "CPULIMIT", "NAME"}))
+    plan_vswap_step(live, from, to, &steps);
   if (any_changed(keys, {"IP_ADDRESS"})) VZ_TRY(plan_ip_steps(live, from, to, &steps));
   if (any_changed(keys, {"NETIF"})) VZ_TRY(plan_netif_steps(live, from, to, &steps));
   if (any_changed(keys, {"HOSTNAME", "NAMESERVER", "SEARCHDOMAIN"})) plan_guest_step(live, from, to, &steps);

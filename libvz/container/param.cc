@@ -87,6 +87,12 @@ Result<std::string> check_number(const Param& p, std::string_view text) {
   return std::to_string(VZ_TRY(in_range(p, value)));
 }
 
+Result<std::string> check_limit(const Param& p, std::string_view text) {
+  auto limit = VZ_TRY(parse_limit(text, unit_of(p), single_of(p)));
+  (void)VZ_TRY(in_range(p, limit.limit));
+  return format_limit(limit, unit_of(p));
+}
+
 Result<std::string> check_memory(const Param& p, std::string_view text) {
   auto bytes = VZ_TRY(parse_size(text, Unit::bytes));
   if (bytes < p.min) {
@@ -315,7 +321,7 @@ Result<std::string> canonical(const Param& p, std::string_view text, From from) 
     case Kind::bytes:
     case Kind::count:
     case Kind::kib:
-      return format_limit(VZ_TRY(parse_limit(text, unit_of(p), single_of(p))), unit_of(p));
+      return check_limit(p, text);
     case Kind::memory:
       return check_memory(p, text);
     case Kind::real:

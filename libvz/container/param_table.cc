@@ -19,13 +19,14 @@ constexpr Param kParams[] = {
      1 << 20},
     {"SWAPPAGES", "--swap", "SIZE", Kind::memory, Applies::online, "Memory",
      "Swap that the container may use on top of its RAM; 0 for none. Same units as --ram. Stored as SWAPPAGES."},
-    {"VM_OVERCOMMIT", "--vm_overcommit", "FACTOR", Kind::real, Applies::not_enforced, "Memory",
-     "Bounds the private memory that processes may map to (RAM + swap) x FACTOR, a decimal number such as 1.5. "
-     "0 or unset means no bound."},
-    {"VSWAP_RATE", "--vswap-rate", "PAGES", Kind::number, Applies::not_enforced, "Memory",
-     "How many 4 KiB pages per second a container over its RAM may move to and from swap. Default 25600 (100 MiB/s); "
-     "0 means no slowdown.",
-     0, 100000000},
+    {"VM_OVERCOMMIT", "--vm_overcommit", "FACTOR", Kind::real, Applies::online, "Memory",
+     "Bounds the private memory that processes may map to (RAM + swap) x FACTOR, a decimal number such as 1.5: beyond "
+     "it mmap(2) fails with ENOMEM and nothing is killed. 0 or unset means no bound. Needs the BPF programs of "
+     "vzctl vswap start; refused without them."},
+    {"VSWAP_RATE", "--vswap-rate", "PAGES", Kind::number, Applies::online, "Memory",
+     "How many 4 KiB pages per second a container over its RAM may move to and from swap, all its threads together; "
+     "1 to 10000000. Default 25600 (100 MiB/s); 0 means no slowdown. vzctl check says how exactly this host keeps it.",
+     0, 10000000},
     {"PHYSPAGES", "--physpages", "[BAR:]LIM", Kind::pages, Applies::online, "Memory",
      "RAM in 4 KiB pages, or with a suffix K, M, G or T. The barrier is ignored; --ram is the same limit in bytes."},
     {"SWAPPAGES", "--swappages", "[BAR:]LIM", Kind::pages, Applies::online, "Memory",
@@ -35,18 +36,19 @@ constexpr Param kParams[] = {
      "Kernel memory that cannot be swapped, in bytes or with a suffix. It is part of --ram, too."},
     {"LOCKEDPAGES", "--lockedpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
      "Pages that processes lock with mlock(2). Default: as much as the RAM."},
-    {"PRIVVMPAGES", "--privvmpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
+    {"PRIVVMPAGES", "--privvmpages", "BAR[:LIM]", Kind::pages, Applies::online, "Beancounters",
      "Private memory that processes may map, in pages or with a suffix, whether it is used or not. Default: unlimited, "
-     "or what --vm_overcommit says."},
+     "or what --vm_overcommit says. Needs the BPF programs of vzctl vswap start; refused without them."},
     {"SHMPAGES", "--shmpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
      "Shared memory (IPC, anonymous shared mappings, tmpfs) in pages or with a suffix."},
     {"NUMPROC", "--numproc", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
-     "Most processes and threads in the container. Both numbers are usually the same; at least 8 are needed to boot."},
+     "Most processes and threads in the container. Both numbers are usually the same; at least 8 are needed to boot.",
+     1},
     {"VMGUARPAGES", "--vmguarpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
      "Memory whose allocation is guaranteed, in pages or with a suffix. Default: RAM + swap."},
-    {"OOMGUARPAGES", "--oomguarpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
-     "Memory up to which the container is spared when the host runs out of memory, in pages or with a suffix. Default: "
-     "the RAM."},
+    {"OOMGUARPAGES", "--oomguarpages", "BAR[:LIM]", Kind::pages, Applies::online, "Beancounters",
+     "Memory up to which the container is spared while the host runs short and others have more than theirs, in pages "
+     "or with a suffix; the barrier counts. Default: half of the RAM. Needs cgroup v2."},
     {"NUMTCPSOCK", "--numtcpsock", "BAR[:LIM]", Kind::count, Applies::not_enforced, "Beancounters",
      "Most TCP sockets."},
     {"NUMFLOCK", "--numflock", "BAR[:LIM]", Kind::count, Applies::not_enforced, "Beancounters", "Most file locks."},
@@ -222,6 +224,14 @@ constexpr Param kParams[] = {
     {"IPV6", nullptr, "yes|no", Kind::yes_no, Applies::not_enforced, "Host", "Whether containers have IPv6."},
     {"VE0CPUUNITS", nullptr, "N", Kind::number, Applies::not_enforced, "Host", "CPU weight of the host itself.", 8,
      500000},
+    {"VSWAP_SIZE", nullptr, "SIZE", Kind::bytes, Applies::start, "Host",
+     "Size of the device that vzctl vswap start makes, in bytes or with a suffix. Default: what the configurations of "
+     "all containers promise as swap, at least half and at most twice the RAM of the host."},
+    {"VSWAP_COMPRESSOR", nullptr, "NAME", Kind::text, Applies::start, "Host",
+     "How zram compresses: a name of /sys/block/zramN/comp_algorithm, as in lzo-rle, lz4 or zstd. Default: the "
+     "kernel's choice."},
+    {"VSWAP_BACKING", nullptr, "DEVICE", Kind::text, Applies::start, "Host",
+     "Unused block device to which zram may write pages back; all that is on it is lost. Default: none."},
     {"LOGGING", nullptr, "yes|no", Kind::yes_no, Applies::start, "Host", "Whether LOGFILE is written."},
     {"LOGFILE", nullptr, "PATH", Kind::text, Applies::start, "Host",
      "Where vzctl writes its messages with time and container."},

@@ -19,12 +19,15 @@
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
 #include "libvz/container/state.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/boot_id.h"
+#include "libvz/kernel/clock.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/device_node.h"
 #include "libvz/kernel/devices.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/lxcfs.h"
+#include "libvz/kernel/vzfs.h"
 
 namespace vz {
 
@@ -88,12 +91,25 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
   spec.idmap = plan.idmap;
   spec.root = std::move(root);
   spec.devices = plan.access.nodes;
-  if (ct.host.global().yes_no("LXCFS").value_or(true)) spec.binds = lxcfs_files();
+  if (auto vzfs = mount_vzfs()) spec.proc_files = std::move(*vzfs);
+  if (ct.host.global().yes_no("LXCFS").value_or(true)) {
+    spec.binds = lxcfs_files();
+    std::erase_if(spec.binds, [&](const BindFile& b) { return spec.proc_files.has(b.target); });
+  }
   spec.hostname = ct.config.get("HOSTNAME").value_or("");
   if (spec.hostname.empty()) spec.hostname = "ct" + ct.id.str();
   spec.env = init_environment();
   spec.sandbox = plan.access.sandbox;
   return spec;
+}
+
+// Before any task of the container runs: what kernel code has to know of it.
+void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
+  ct.reporter.step("start.vswap");
+  sweep_vswap(plan.cgroups);
+  auto done = enter_vswap(plan.cgroups, {ct.id, ct.config, cgroups, boottime_ns(), false}, ct.reporter);
+  ct.reporter.debug(fmt::format("Swapping is limited to {} pages/s by: {} ({})", done.rate,
+                                vswap_mechanism_name(done.mechanism), done.why));
 }
 
 // The two orders of "cgroup first" (ours) and "process first" (systemd wants a pid for its scope).
@@ -104,11 +120,13 @@ Result<std::pair<PendingInit, Cgroups>> clone_into_cgroups(Context& ct, const St
     auto pending = VZ_TRY(clone_init(std::move(spec)));
     ct.reporter.step("start.cgroup");
     auto cgroups = VZ_TRY(Cgroups::create(plan.cgroups, ct.id, owner, owner, pending.pid()));
+    enter_policy(ct, plan, cgroups);
     VZ_TRY(enter_cgroups(pending.pid(), cgroups));
     return std::make_pair(std::move(pending), std::move(cgroups));
   }
   ct.reporter.step("start.cgroup");
   auto cgroups = VZ_TRY(Cgroups::create(plan.cgroups, ct.id, owner, owner, -1));
+  enter_policy(ct, plan, cgroups);
   spec.cgroups = &cgroups;
   ct.reporter.step("start.clone");
   auto pending = VZ_TRY(clone_init(std::move(spec)));

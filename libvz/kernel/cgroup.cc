@@ -144,6 +144,11 @@ bool Cgroups::populated() const {
                      [](const Dir& dir) { return !dir.v2 && group_populated(dir.fd.get(), false); });
 }
 
+Result<std::uint64_t> Cgroups::unified_id() const {
+  if (!unified_ct_) return fail(Code::unsupported, "this host has no cgroup2");
+  return inode_of(unified_ct_.get());  // kernfs: the inode number is the id
+}
+
 int Cgroups::ct_fd(Controller c) const {
   for (const auto& dir : dirs_)
     if (dir.controller == c) return dir.fd.get();

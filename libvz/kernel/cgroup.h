@@ -82,7 +82,9 @@ class Cgroups {
   bool populated() const;
   int ct_fd(Controller c) const;  // directory fd of P/ct in that controller's hierarchy, -1 if none
   int unified_ct_fd() const { return unified_ct_.get(); }  // for BPF attach, -1 without cgroup2
-  std::string ct_path(Controller c) const;                 // for messages
+  // By which kernel code knows the container: the cgroup v2 id of P/ct. Code::unsupported without cgroup2.
+  Result<std::uint64_t> unified_id() const;
+  std::string ct_path(Controller c) const;  // for messages
 
  private:
   struct Dir {

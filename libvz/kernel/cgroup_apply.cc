@@ -41,6 +41,12 @@ tl::unexpected<Error> does_not_fit(const char* what, std::uint64_t used, std::ui
           .with_hint(fmt::format("at least {}M would fit now; or stop something in the container first", fits)));
 }
 
+// What was charged between the last look and this write is over the limit: a kernel that knows O_NONBLOCK here leaves
+// it there for later charges to reclaim, an older one reclaims in the write.
+Result<> lower_memory_max(int fd, std::uint64_t wanted) {
+  return write_kernel_file_nonblocking_at(fd, "memory.max", std::to_string(wanted));
+}
+
 // Writing memory.max below the usage makes the kernel OOM-kill until it fits. So usage is brought down first, with
 // memory.high holding it down meanwhile (it slows allocations, it never kills).
 Result<> cut_memory_v2(int fd, std::uint64_t wanted) {
@@ -56,17 +62,30 @@ Result<> cut_memory_v2(int fd, std::uint64_t wanted) {
   }
   Result<> done;
   if (fits)
-    done = write_kernel_file_at(fd, "memory.max", std::to_string(wanted));
+    done = lower_memory_max(fd, wanted);
   else
     done = does_not_fit("RAM", bytes_at(fd, "memory.current"), wanted);
   if (old_high) (void)write_kernel_file_at(fd, "memory.high", trim(*old_high));
   return done;
 }
 
+// Even with enough RAM: no interface of the kernel moves a container's pages in but their use, and what swapoff(2) does
+// to the whole host.
+tl::unexpected<Error> swap_is_in_use(std::uint64_t used, std::uint64_t wanted) {
+  std::uint64_t fits = (used + kMiB - 1) / kMiB;
+  return fail(Error(Code::set_ubc, fmt::format("swap cannot be lowered to {} MiB: {} MiB of the container are in swap, "
+                                               "and the kernel brings pages back only when they are used; the old "
+                                               "limits stay",
+                                               wanted / kMiB, fits))
+                  .with_hint(fmt::format("--swap {}M fits now; raise --ram first and lower --swap once the pages were "
+                                         "used, or restart the container",
+                                         fits)));
+}
+
 // Lowering memory.swap.max does not bring anything back in; it would only break the promise silently.
 Result<> cut_swap_v2(int fd, std::uint64_t wanted) {
   auto used = bytes_at(fd, "memory.swap.current");
-  if (used != kMax && used > wanted) return does_not_fit("swap", used, wanted);
+  if (used != kMax && used > wanted) return swap_is_in_use(used, wanted);
   return write_kernel_file_at(fd, "memory.swap.max", std::to_string(wanted));
 }
 

@@ -12,6 +12,7 @@
 #include "libvz/base/text.h"
 #include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hardware.h"
 #include "libvz/kernel/systemd.h"
 
 namespace vz {
@@ -99,6 +100,17 @@ Result<> delegate(int fd, uid_t uid, gid_t gid) {
   return {};
 }
 
+// memory.low of a container counts only as far as the groups above it have some to hand down. All containers together
+// are spared half of the host's RAM, so that the host's own processes are not the first to lose theirs.
+// Where systemd runs, vz.slice and the scope have it as a property (MemoryLow=).
+void hand_down_memory_low(int slice, int scope) {
+  auto memory = host_memory();
+  auto now = read_file_at(slice, "memory.low");
+  if (memory && now && trim(*now) == "0")
+    (void)write_kernel_file_at(slice, "memory.low", std::to_string(memory->ram / 2));
+  (void)write_kernel_file_at(scope, "memory.low", "max");
+}
+
 // P, P/ct and P/ct/ns of cgroup2. Inner groups must be empty before their controllers can be handed on, so the
 // process that systemd put into P goes down to ns first.
 Result<> fill_unified(const CgroupHost& host, int root, int slice, int scope, int ct, pid_t pid, uid_t uid, gid_t gid) {
@@ -111,6 +123,7 @@ Result<> fill_unified(const CgroupHost& host, int root, int slice, int scope, in
     if (!host.systemd_manages) {
       enable_controllers(root, wanted);
       enable_controllers(slice, wanted);
+      hand_down_memory_low(slice, scope);
     }
     enable_controllers(scope, wanted);
     enable_controllers(ct, wanted);

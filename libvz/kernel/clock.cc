@@ -7,10 +7,14 @@
 
 namespace vz {
 
-std::uint64_t age_ns(const ProcessId& id) {
+std::uint64_t boottime_ns() {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
-  auto now_ns = static_cast<std::uint64_t>(now.tv_sec) * 1000000000ull + static_cast<std::uint64_t>(now.tv_nsec);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000ull + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::uint64_t age_ns(const ProcessId& id) {
+  const auto now_ns = boottime_ns();
   static const auto hertz = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
   auto start_ns = id.start_time / hertz * 1000000000ull + id.start_time % hertz * 1000000000ull / hertz;
   return now_ns > start_ns ? now_ns - start_ns : 0;

@@ -10,4 +10,7 @@ namespace vz {
 // Nanoseconds since this process started (CLOCK_BOOTTIME minus field 22 of /proc/PID/stat).
 std::uint64_t age_ns(const ProcessId& id);
 
+// CLOCK_BOOTTIME in nanoseconds: goes on while the machine sleeps.
+std::uint64_t boottime_ns();
+
 }  // namespace vz

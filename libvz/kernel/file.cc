@@ -167,13 +167,25 @@ Result<std::string> read_file_at(int dirfd, const std::string& path, std::size_t
 
 Result<std::string> read_file(const std::string& path, std::size_t max) { return read_file_at(AT_FDCWD, path, max); }
 
-Result<> write_kernel_file_at(int dirfd, const std::string& path, std::string_view text) {
-  UniqueFd fd = VZ_TRY(open_at(dirfd, path, O_WRONLY));
+namespace {
+
+Result<> write_at_once(int dirfd, const std::string& path, std::string_view text, int flags) {
+  UniqueFd fd = VZ_TRY(open_at(dirfd, path, O_WRONLY | flags));
   // Not repeated after a short write: the kernel parses each write(2) as one request.
   ssize_t n = ::write(fd.get(), text.data(), text.size());
   if (n < 0) return fail_errno("write '" + std::string(trim(text)) + "' to " + path);
   if (static_cast<std::size_t>(n) != text.size()) return fail(Error::from_errno(EIO, "write " + path));
   return {};
+}
+
+}  // namespace
+
+Result<> write_kernel_file_at(int dirfd, const std::string& path, std::string_view text) {
+  return write_at_once(dirfd, path, text, 0);
+}
+
+Result<> write_kernel_file_nonblocking_at(int dirfd, const std::string& path, std::string_view text) {
+  return write_at_once(dirfd, path, text, O_NONBLOCK);
 }
 
 Result<> write_kernel_file(const std::string& path, std::string_view text) {
@@ -295,6 +307,12 @@ Result<uid_t> owner_of(int fd) {
   struct stat st;
   if (::fstat(fd, &st) != 0) return fail_errno("stat");
   return st.st_uid;
+}
+
+Result<std::uint64_t> inode_of(int fd) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  return st.st_ino;
 }
 
 Result<> sync_file(int fd) {

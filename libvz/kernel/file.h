@@ -25,6 +25,8 @@ Result<std::string> read_file(const std::string& path, std::size_t max = 16u << 
 // One write(2) of the whole text, as kernel files want it; the file must exist.
 Result<> write_kernel_file_at(int dirfd, const std::string& path, std::string_view text);
 Result<> write_kernel_file(const std::string& path, std::string_view text);
+// The same with O_NONBLOCK: from Linux 7.0 on, memory.max and memory.high then neither reclaim nor kill in the write.
+Result<> write_kernel_file_nonblocking_at(int dirfd, const std::string& path, std::string_view text);
 Result<> write_all(int fd, std::string_view data);
 
 // Temp file in the same directory, fsync, rename, fsync of the directory: the old or the new content,
@@ -46,6 +48,7 @@ Result<> set_owner(const std::string& path, uid_t uid, gid_t gid);  // of a dire
 Result<> set_mode(const std::string& path, mode_t mode);
 Result<> make_symlink(const std::string& target, const std::string& path);
 Result<uid_t> owner_of(int fd);
+Result<std::uint64_t> inode_of(int fd);
 Result<std::int64_t> modification_time(int fd);  // seconds since the epoch
 Result<> sync_file(int fd);                      // fsync(2); for a directory: its names
 Result<> sync_file_system(int fd);               // syncfs(2); also reports write-back errors since `fd` was opened

@@ -129,6 +129,8 @@ Result<InitPlan> plan_init(InitSpec& spec) {
     plan.nodes.push_back({d.name, source});
   }
   for (auto& bind : spec.binds) plan.binds.push_back(VZ_TRY(plan_bind(bind)));
+  plan.proc_mount = std::move(spec.proc_files.mount);
+  plan.proc_files = std::move(spec.proc_files.names);
   plan.hostname = spec.hostname.empty() ? "localhost" : spec.hostname;
   if (spec.cgroups) {
     plan.v1_procs = VZ_TRY(spec.cgroups->v1_procs());

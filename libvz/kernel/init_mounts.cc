@@ -50,6 +50,7 @@ class MountTree {
   void make_links(int dev) const;
   void bind_nodes(int dev) const;
   void bind_files() const;
+  void bind_proc_files(int dev) const;
   void mask() const;
   void mask_one(const char* path, int source, const char* name, unsigned kind) const;
   int make_console(int dev, int pts) const;
@@ -172,6 +173,25 @@ void MountTree::bind_files() const {
   }
 }
 
+// A file of a detached mount cannot be cloned (before Linux 6.15): it is attached to a holder as the device nodes are.
+void MountTree::bind_proc_files(int dev) const {
+  if (!plan_.proc_mount) return;
+  int holder = directory(dev, ".proc", 0700);
+  attach(plan_.proc_mount.get(), holder, "/proc");
+  (void)::close(holder);
+  int proc = report_.check(open_target(plan_.root.get(), "proc", O_DIRECTORY), InitStep::find_target, "/proc");
+  for (const auto& file : plan_.proc_files) {
+    const char* name = file.c_str();
+    int source = ::open_tree(plan_.proc_mount.get(), name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+    report_.check(source, InitStep::bind, name);
+    int target = report_.check(open_target(proc, name, 0), InitStep::find_target, name);
+    attach(source, target, name);
+    (void)::close(target);
+    (void)::close(source);
+  }
+  (void)::close(proc);
+}
+
 // Covers `path` with a clone of `source`/`name`. What this kernel does not have needs no cover.
 void MountTree::mask_one(const char* path, int source, const char* name, unsigned kind) const {
   int target = open_target(plan_.root.get(), path, kind);
@@ -239,10 +259,15 @@ int MountTree::build() {
   report_.check(run, InitStep::new_file_system, "tmpfs");
   attach(run, directory(root, "run", 0755), "/run");
   bind_files();
+  bind_proc_files(dev);
   mask();
   pivot();
   report_.check(::umount2("/dev/.nodes", MNT_DETACH | UMOUNT_NOFOLLOW), InitStep::bind, "/dev/.nodes");
   report_.check(::unlinkat(dev, ".nodes", AT_REMOVEDIR), InitStep::bind, "/dev/.nodes");
+  if (plan_.proc_mount) {
+    report_.check(::umount2("/dev/.proc", MNT_DETACH | UMOUNT_NOFOLLOW), InitStep::bind, "/dev/.proc");
+    report_.check(::unlinkat(dev, ".proc", AT_REMOVEDIR), InitStep::bind, "/dev/.proc");
+  }
   return master;
 }
 

@@ -26,6 +26,8 @@ struct InitPlan {
   UniqueFd device_tmpfs;  // detached, holds the nodes of `nodes`
   std::vector<NodePlan> nodes;
   std::vector<BindPlan> binds;
+  UniqueFd proc_mount;  // detached; its files cover those of /proc
+  std::vector<std::string> proc_files;
   std::vector<UniqueFd> v1_procs;
   std::string hostname;
   ExecPlan exec;

@@ -2,6 +2,7 @@
 // Processes of a container: its init, and commands that enter it.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -31,6 +32,15 @@ struct BindFile {
   std::string target;  // absolute inside, exists there
 };
 
+// A detached file system whose files are shown in place of those of the container's /proc.
+struct ProcFiles {
+  UniqueFd mount;
+  std::vector<std::string> names;  // of files in its root and in /proc: "meminfo"
+  bool has(const std::string& target) const {
+    return target.starts_with("/proc/") && std::find(names.begin(), names.end(), target.substr(6)) != names.end();
+  }
+};
+
 // What a container may do; the same for init and for every process that enters later.
 struct Sandbox {
   std::uint64_t capabilities = 0;  // bounding set inside, bit per CAP_*
@@ -45,6 +55,7 @@ struct InitSpec {
   UniqueFd root;  // detached, idmapped mount that becomes "/"
   std::vector<DeviceNode> devices;
   std::vector<BindFile> binds;
+  ProcFiles proc_files;
   std::string hostname;
   std::vector<std::string> argv;  // {"/sbin/init", …}; tried in order of init_paths when argv[0] is empty
   std::vector<std::string> env;   // "container=vz", …

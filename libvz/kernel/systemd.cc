@@ -179,7 +179,7 @@ Message* new_call(Connection& c, const char* method) {
 
 // Shutdown order: the scope must outlive vz.service, whose stop shuts containers down properly. "Before" in start
 // order is "after" when stopping; the default dependencies would stop both at once.
-// No limits here: they sit in P/ct, where a daemon-reload cannot touch them.
+// No limits here: they sit in P/ct, where a daemon-reload cannot touch them. MemoryLow= is what P/ct may share out.
 // `systemctl stop` of the scope: SIGTERM would reboot a container with busybox init and be ignored by systemd, so the
 // signal is the one that systemd(1) shuts down on; whatever is left after the time gets SIGKILL.
 constexpr std::int32_t kPoweroffSignal = 34 + 4;             // SIGRTMIN+4, as systemd counts
@@ -188,13 +188,14 @@ constexpr std::uint64_t kStopTimeout = 30ull * 1000 * 1000;  // microseconds
 Message* scope_call(Connection& c, const Scope& s) {
   Message* m = new_call(c, "StartTransientUnit");
   if (!m) return nullptr;
-  int r = c.lib().message_append(m, "ssa(sv)a(sa(sv))", s.name.c_str(), "fail", 12,   //
+  int r = c.lib().message_append(m, "ssa(sv)a(sa(sv))", s.name.c_str(), "fail", 13,   //
                                  "Description", "s", s.description.c_str(),           //
                                  "Slice", "s", s.slice.c_str(),                       //
                                  "Delegate", "b", 1,                                  //
                                  "CollectMode", "s", "inactive-or-failed",            //
                                  "TasksMax", "t", UINT64_MAX,                         //
                                  "MemoryMax", "t", UINT64_MAX,                        //
+                                 "MemoryLow", "t", UINT64_MAX,                        //
                                  "KillSignal", "i", kPoweroffSignal,                  //
                                  "TimeoutStopUSec", "t", kStopTimeout,                //
                                  "DefaultDependencies", "b", 0,                       //

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// vz-bpf, the program that loads our BPF programs: only it links libbpf.
+#pragma once
+
+#include <string>
+
+#include <vz/error.h>
+
+namespace vz {
+
+// Where it is; "" when it is not installed.
+std::string bpf_loader_path();
+// `vz-bpf load`. Loading what is loaded is fine. Code::unsupported with its own words when the kernel refuses.
+Result<> load_bpf_programs();
+
+}  // namespace vz
