@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// One binary, several faces: vzctl, vzlist, vztmpl and vzd are links to it.
+// One binary, several faces: vzlist, vztmpl, vzd and the tools of face.h are links to vzctl.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vzctl/command.h"
+#include "vzctl/face.h"
 
 namespace {
 
@@ -30,5 +31,6 @@ int main(int argc, char** argv) {
   if (face == "vzlist") return vzctl::vzlist_main(std::move(args));
   if (face == "vztmpl") return vzctl::vztmpl_main(std::move(args));
   if (face == "vzd") return vzctl::vzd_main(std::move(args));
+  if (const auto* tool = vzctl::find_face(face)) return vzctl::face_main(*tool, std::move(args));
   return vzctl::vzctl_main(std::move(args));
 }

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 
-#include "libvz/container/value.h"
+#include "libvz/base/text.h"
 #include "libvz/kernel/hardware.h"
-#include "libvz/kernel/swap_devices.h"
+#include "libvz/kernel/swap.h"
+#include "libvz/kernel/zram.h"
 
 namespace vz {
 
@@ -53,6 +54,30 @@ std::uint64_t into_zram(std::uint64_t excess, std::uint64_t zram_size, std::uint
   return static_cast<std::uint64_t>(std::min(wanted, most));
 }
 
+// The number of "/dev/zramN"; nullopt: another device.
+std::optional<unsigned> zram_number(std::string_view path) {
+  constexpr std::string_view kPrefix = "/dev/zram";
+  auto number = path.starts_with(kPrefix) ? parse_u64(path.substr(kPrefix.size())) : fail(Code::bad_value, "");
+  return number && *number <= 0xffffffff ? std::optional(static_cast<unsigned>(*number)) : std::nullopt;
+}
+
+SwapDevice swap_device(const SwapArea& area) {
+  SwapDevice out;
+  out.name = area.path;
+  out.size = area.bytes;
+  out.used = area.used;
+  out.priority = area.priority;
+  auto id = zram_number(area.path);
+  out.zram = id.has_value();
+  auto usage = id ? zram_usage(*id) : fail(Code::unsupported, "");
+  if (!usage) return out;
+  out.stored = usage->stored;
+  out.compressed = usage->compressed;
+  out.ram = usage->ram;
+  out.written = usage->written_back;
+  return out;
+}
+
 }  // namespace
 
 bool is_vswap(const Config& config) { return bounded(config.limit("PHYSPAGES")); }
@@ -79,7 +104,7 @@ Result<HostMemoryState> read_host_memory() {
   out.ram_available = memory.available;
   out.swap = memory.swap;
   out.swap_free = memory.swap_free;
-  out.swaps = VZ_TRY(swap_devices());
+  for (const SwapArea& area : VZ_TRY(swap_areas())) out.swaps.push_back(swap_device(area));
   out.pids = host_pid_limit();
   return out;
 }

@@ -14,8 +14,12 @@ constexpr std::string_view kPrefix = "ve-";
 constexpr std::string_view kSuffix = ".conf-sample";
 }  // namespace
 
+std::string sample_path(const Host& host, const std::string& name) {
+  return host.paths().etc + "/conf/" + std::string(kPrefix) + name + std::string(kSuffix);
+}
+
 Result<Config> load_sample(const Host& host, const std::string& name) {
-  auto path = host.paths().etc + "/conf/" + std::string(kPrefix) + name + std::string(kSuffix);
+  auto path = sample_path(host, name);
   if (check_file_name(name)) {
     if (exists(path)) return Config::load(path);
   }

@@ -11,6 +11,8 @@
 
 namespace vz {
 
+std::string sample_path(const Host& host, const std::string& name);
+
 // Code::copy_config `Sample config X not found`, also for a name with '/'.
 Result<Config> load_sample(const Host& host, const std::string& name);
 Result<std::vector<std::string>> list_samples(const Host& host);  // names, sorted

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/hardware.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -47,6 +49,13 @@ Result<HostMemory> host_memory(const std::string& root) {
     if (kib && fields[0] == "SwapFree:") out.swap_free = *kib * 1024;
   }
   return out;
+}
+
+std::uint64_t host_pid_limit(const std::string& root) {
+  auto pids = parse_u64(first_line(root + "/proc/sys/kernel/pid_max", ""));
+  auto threads = parse_u64(first_line(root + "/proc/sys/kernel/threads-max", ""));
+  if (!pids || !threads) return pids.value_or(threads.value_or(0));
+  return std::min(*pids, *threads);
 }
 
 HostProcessors host_processors(const std::string& root) {

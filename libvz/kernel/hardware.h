@@ -18,6 +18,9 @@ struct HostMemory {
 };
 Result<HostMemory> host_memory(const std::string& root = "");
 
+// Most processes and threads of the host at the same time; 0: unknown.
+std::uint64_t host_pid_limit(const std::string& root = "");
+
 struct HostProcessors {
   std::string cpus = "0";                               // online, "0-3"
   std::string nodes = "0";                              // with memory

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "vzctl/face.h"
+
+#include <unistd.h>
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "vzctl/format.h"
+
+namespace vzctl {
+namespace {
+
+const std::array<Face, 4>& table() {
+  static const std::array<Face, 4> kFaces = {{
+      {"vzmemcheck", "[-v] [-A] [-a]", "Shows what memory was promised to containers and whether the host has it",
+       vzmemcheck_options(), 0, 0, Values::none, run_vzmemcheck},
+      {"vzcalc", "[-v] CTID|NAME", "Shows what share of the host a container uses and was promised", vzcalc_options(),
+       1, 1, Values::ctid, run_vzcalc},
+      {"vzsplit", "[-n N] [-f NAME] [-s SIZE]", "Makes a sample configuration that divides the host among N containers",
+       vzsplit_options(), 0, 0, Values::none, run_vzsplit},
+      {"vzcfgvalidate", "[-r|-i] [-v yes|no] FILE", "Checks the values of a container's configuration",
+       vzcfgvalidate_options(), 1, 1, Values::file, run_vzcfgvalidate},
+  }};
+  return kFaces;
+}
+
+std::string help(const Face& face) {
+  std::string out = fmt::format("Usage: {} {}\n\n{}.\n\nOptions:\n", face.name, face.synopsis, face.summary);
+  for (const Option& option : face.options)
+    if (option.help)
+      out += fmt::format("  {:<26} {}\n", fmt::format("{} {}", option.names, option.metavar ? option.metavar : ""),
+                         option.help);
+  return out;
+}
+
+vz::Result<int> run(const Face& face, Options options, TerminalReporter& reporter) {
+  size_t words = options.words.size();
+  if (words < face.min_words || words > face.max_words) {
+    std::string text = words < face.min_words ? std::string("An argument is missing")
+                                              : fmt::format("Unexpected argument: {}", options.words[face.max_words]);
+    return vz::fail(vz::Error(vz::Code::bad_syntax, std::move(text))
+                        .with_hint(fmt::format("usage: {} {}", face.name, face.synopsis)));
+  }
+  if (geteuid() != 0) return vz::fail(vz::Code::no_access, "This program can only be run under root.");
+  auto host = VZ_TRY(vz::Host::open());
+  FaceCall call{host, std::move(options), reporter};
+  return face.run(call);
+}
+
+}  // namespace
+
+std::span<const Face> faces() { return table(); }
+
+const Face* find_face(std::string_view name) {
+  for (const Face& face : faces())
+    if (name == face.name) return &face;
+  return nullptr;
+}
+
+int face_main(const Face& face, std::vector<std::string> args) {
+  TerminalReporter reporter(face.name);
+  auto failed = [&](const vz::Error& error) {
+    reporter.error(error);
+    return kFaceFailed;
+  };
+  auto options = parse_options(face.options, std::move(args));
+  if (!options) return failed(options.error());
+  if (options->has("--help")) {
+    auto written = put(help(face));
+    return written ? 0 : failed(written.error());
+  }
+  auto status = run(face, *std::move(options), reporter);
+  return status ? *status : failed(status.error());
+}
+
+std::string percentage(double part, double whole) {
+  return whole > 0 ? fmt::format("{:.2f}", part / whole * 100) : "-";
+}
+
+}  // namespace vzctl
