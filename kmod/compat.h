@@ -7,15 +7,27 @@
 #define VZ_COMPAT_H
 
 #include <linux/cgroup.h>
+#include <linux/fs.h>
 #include <linux/percpu.h>
+#include <linux/slab.h>
+
+#ifndef kmalloc_obj
+#define kmalloc_obj(object, gfp)	kmalloc(sizeof(object), gfp)
+#define kzalloc_obj(object, gfp)	kzalloc(sizeof(object), gfp)
+#endif
 
 /* CPU time of a cgroup per CPU, not yet added to its total. */
 #ifdef VZ_HAVE_RSTAT_BASE_CPU
-typedef struct cgroup_rstat_base_cpu vz_cpu_time;
-#define vz_cpu_time_of(cgrp, cpu)	per_cpu_ptr((cgrp)->rstat_base_cpu, cpu)
+#define vz_rstat_cpu(cgrp, cpu)	per_cpu_ptr((cgrp)->rstat_base_cpu, cpu)
 #else
-typedef struct cgroup_rstat_cpu vz_cpu_time;
-#define vz_cpu_time_of(cgrp, cpu)	per_cpu_ptr((cgrp)->rstat_cpu, cpu)
+#define vz_rstat_cpu(cgrp, cpu)	per_cpu_ptr((cgrp)->rstat_cpu, cpu)
+#endif
+
+/* The end of a file system whose dentries live as long as it does. */
+#ifdef VZ_HAVE_PERSISTENT_DENTRIES
+#define vz_kill_sb	kill_anon_super
+#else
+#define vz_kill_sb	kill_litter_super
 #endif
 
 #endif /* VZ_COMPAT_H */

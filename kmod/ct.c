@@ -12,16 +12,10 @@
 #include <linux/spinlock.h>
 #include <linux/timekeeping.h>
 
-#include "vz.h"
+#include "compat.h"
+#include "internal.h"
 
 #define VZ_CT_HASH_BITS	10
-
-struct vz_ct {
-	struct hlist_node node;
-	struct rcu_head rcu;
-	spinlock_t lock;		/* info, but for its cgroup_id */
-	struct vz_ct_info info;
-};
 
 static DEFINE_HASHTABLE(vz_cts, VZ_CT_HASH_BITS);
 static DEFINE_MUTEX(vz_ct_mutex);	/* adding and removing */
@@ -29,7 +23,7 @@ static unsigned int vz_nr_cts;
 static unsigned int vz_generation;
 
 /* Under RCU or the mutex. */
-static struct vz_ct *vz_ct_lookup(u64 cgroup_id)
+struct vz_ct *vz_ct_lookup(u64 cgroup_id)
 {
 	struct vz_ct *ct;
 
@@ -42,7 +36,7 @@ static struct vz_ct *vz_ct_lookup(u64 cgroup_id)
 }
 
 /* The innermost container around a cgroup, under RCU. */
-static struct vz_ct *vz_ct_around(struct cgroup *cgrp)
+struct vz_ct *vz_ct_around(struct cgroup *cgrp)
 {
 	struct vz_ct *ct;
 
@@ -91,6 +85,25 @@ static bool vz_cgroup_exists(u64 cgroup_id)
 	return true;
 }
 
+static struct vz_ct *vz_ct_new(const struct vz_ct_info *info)
+{
+	struct cgroup *cgrp = cgroup_get_from_id(info->cgroup_id);
+	struct vz_ct *ct;
+
+	if (IS_ERR(cgrp))
+		return ERR_PTR(-ENOENT);
+	ct = kzalloc_obj(*ct, GFP_KERNEL);
+	if (ct) {
+		spin_lock_init(&ct->lock);
+		ct->info = *info;
+		if (!ct->info.boot_ns)
+			ct->info.boot_ns = ktime_get_boottime_ns();
+		ct->ooms = vz_memcg_ooms(cgrp);
+	}
+	cgroup_put(cgrp);
+	return ct ?: ERR_PTR(-ENOMEM);
+}
+
 /**
  * vz_ct_add() - make a container known
  * @info: its properties; boot_ns 0 stands for now
@@ -99,18 +112,10 @@ static bool vz_cgroup_exists(u64 cgroup_id)
  */
 int vz_ct_add(const struct vz_ct_info *info)
 {
-	struct vz_ct *ct;
+	struct vz_ct *ct = vz_ct_new(info);
 
-	if (!vz_cgroup_exists(info->cgroup_id))
-		return -ENOENT;
-	ct = kzalloc(sizeof(*ct), GFP_KERNEL);
-	if (!ct)
-		return -ENOMEM;
-	spin_lock_init(&ct->lock);
-	ct->info = *info;
-	if (!ct->info.boot_ns)
-		ct->info.boot_ns = ktime_get_boottime_ns();
-
+	if (IS_ERR(ct))
+		return PTR_ERR(ct);
 	mutex_lock(&vz_ct_mutex);
 	if (vz_ct_lookup(info->cgroup_id)) {
 		mutex_unlock(&vz_ct_mutex);
@@ -121,6 +126,7 @@ int vz_ct_add(const struct vz_ct_info *info)
 	WRITE_ONCE(vz_nr_cts, vz_nr_cts + 1);
 	WRITE_ONCE(vz_generation, vz_generation + 1);
 	mutex_unlock(&vz_ct_mutex);
+	vz_load_start();
 	return 0;
 }
 
@@ -236,6 +242,66 @@ bool vz_ct_next(struct vz_ct_position *position, struct vz_ct_info *info)
 	}
 	rcu_read_unlock();
 	return false;
+}
+
+/* Calls visit for each container, under RCU. */
+void vz_ct_for_each(void (*visit)(struct vz_ct *ct))
+{
+	struct vz_ct *ct;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(vz_cts, bucket, ct, node)
+		visit(ct);
+	rcu_read_unlock();
+}
+
+/* Forgets the containers whose cgroup is gone. */
+void vz_ct_drop_dead(void)
+{
+	struct vz_ct_position position = {};
+	struct vz_ct_info info;
+
+	while (vz_ct_next(&position, &info)) {
+		if (!vz_cgroup_exists(info.cgroup_id) && !vz_ct_del(info.cgroup_id))
+			position.skip--;
+		cond_resched();
+	}
+}
+
+/**
+ * vz_view_get() - the container that current is in
+ * @view: filled in, until vz_view_put()
+ *
+ * Return: false for a task of the host.
+ */
+bool vz_view_get(struct vz_view *view)
+{
+	struct vz_ct *ct = NULL;
+	struct cgroup *cgrp;
+
+	rcu_read_lock();
+	for (cgrp = task_dfl_cgroup(current); cgrp; cgrp = cgroup_parent(cgrp)) {
+		ct = vz_ct_lookup(cgroup_id(cgrp));
+		if (ct)
+			break;
+	}
+	if (ct && cgroup_tryget(cgrp)) {
+		view->cgrp = cgrp;
+		spin_lock(&ct->lock);
+		view->info = ct->info;
+		view->load = ct->load;
+		spin_unlock(&ct->lock);
+	} else {
+		ct = NULL;
+	}
+	rcu_read_unlock();
+	return ct;
+}
+
+void vz_view_put(struct vz_view *view)
+{
+	cgroup_put(view->cgrp);
 }
 
 unsigned int vz_ct_count(void)

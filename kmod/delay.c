@@ -22,7 +22,8 @@
 #include <linux/task_work.h>
 #include <linux/timekeeping.h>
 
-#include "vz.h"
+#include "compat.h"
+#include "internal.h"
 
 /* A task never sleeps longer than this per return to user mode. */
 #define VZ_DELAY_MAX_NS		(2 * NSEC_PER_SEC)
@@ -151,7 +152,7 @@ static int vz_debt_make(u64 deadline_ns)
 
 	if (!try_module_get(THIS_MODULE))
 		return -ESHUTDOWN;
-	debt = kmalloc(sizeof(*debt), GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
+	debt = kmalloc_obj(*debt, GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
 	if (!debt) {
 		module_put(THIS_MODULE);
 		return -ENOMEM;

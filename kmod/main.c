@@ -5,15 +5,19 @@
 #include <linux/kernel.h>
 #include <linux/module.h>
 
-#include "vz.h"
+#include "internal.h"
 
 static const struct {
 	int (*init)(void);
 	void (*exit)(void);
 } vz_parts[] = {
+	{ vz_host_init, vz_host_exit },
+	{ vz_load_init, vz_load_exit },
 	{ vz_ct_init, vz_ct_exit },
 	{ vz_delay_init, vz_delay_exit },
 	{ vz_netlink_init, vz_netlink_exit },
+	{ vz_oom_init, vz_oom_exit },
+	{ vzfs_init, vzfs_exit },
 };
 
 static void vz_exit_parts(unsigned int count)

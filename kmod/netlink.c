@@ -6,7 +6,7 @@
 #include <linux/timekeeping.h>
 #include <net/genetlink.h>
 
-#include "vz.h"
+#include "internal.h"
 
 static struct genl_family vz_genl;
 
@@ -15,20 +15,21 @@ static const struct netlink_range_validation vz_ctid_range = {
 	.max = S32_MAX,
 };
 
-#define VZ_POLICY_ID	[VZ_A_CGROUP_ID] = { .type = NLA_U64 }
-
-#define VZ_POLICY_CT							\
-	VZ_POLICY_ID,							\
-	[VZ_A_CTID] = NLA_POLICY_FULL_RANGE(NLA_U32, &vz_ctid_range),	\
-	[VZ_A_NAME] = { .type = NLA_NUL_STRING, .len = VZ_NAME_MAX },	\
-	[VZ_A_CPUS] = { .type = NLA_U32 },				\
-	[VZ_A_BOOT_NS] = { .type = NLA_U64 },				\
-	[VZ_A_FLAGS] = NLA_POLICY_MASK(NLA_U32, VZ_CT_FLAGS_MASK)
-
 /* What a command does not know it refuses: parsing is strict. */
 static const struct nla_policy vz_policy_none[VZ_A_MAX + 1] = {};
-static const struct nla_policy vz_policy_id[VZ_A_MAX + 1] = { VZ_POLICY_ID };
-static const struct nla_policy vz_policy_ct[VZ_A_MAX + 1] = { VZ_POLICY_CT };
+
+static const struct nla_policy vz_policy_id[VZ_A_MAX + 1] = {
+	[VZ_A_CGROUP_ID] = { .type = NLA_U64 },
+};
+
+static const struct nla_policy vz_policy_ct[VZ_A_MAX + 1] = {
+	[VZ_A_CGROUP_ID] = { .type = NLA_U64 },
+	[VZ_A_CTID] = NLA_POLICY_FULL_RANGE(NLA_U32, &vz_ctid_range),
+	[VZ_A_NAME] = { .type = NLA_NUL_STRING, .len = VZ_NAME_MAX },
+	[VZ_A_CPUS] = { .type = NLA_U32 },
+	[VZ_A_BOOT_NS] = { .type = NLA_U64 },
+	[VZ_A_FLAGS] = NLA_POLICY_MASK(NLA_U32, VZ_CT_FLAGS_MASK),
+};
 
 /*
  * The family exists in the initial network namespace only. The sender and the
@@ -304,6 +305,59 @@ static struct genl_family vz_genl __ro_after_init = {
 	.mcgrps = vz_groups,
 	.n_mcgrps = ARRAY_SIZE(vz_groups),
 };
+
+static u64 vz_limit_bytes(unsigned long pages)
+{
+	return pages == VZ_NO_LIMIT ? U64_MAX : (u64)pages << PAGE_SHIFT;
+}
+
+static int vz_put_u64(struct sk_buff *skb, enum vz_attr attr, u64 value)
+{
+	return nla_put_u64_64bit(skb, attr, value, VZ_A_PAD);
+}
+
+static int vz_put_oom(struct sk_buff *skb, const struct vz_oom_event *event)
+{
+	const struct vz_memory *memory = &event->memory;
+
+	if (nla_put_u32(skb, VZ_A_EVENT, event->event) ||
+	    vz_put_u64(skb, VZ_A_CGROUP_ID, event->ct.cgroup_id) ||
+	    nla_put_u32(skb, VZ_A_CTID, event->ct.ctid) ||
+	    nla_put_string(skb, VZ_A_NAME, event->ct.name) ||
+	    nla_put_u32(skb, VZ_A_PID, event->pid) ||
+	    nla_put_string(skb, VZ_A_COMM, event->comm) ||
+	    nla_put_u32(skb, VZ_A_UID, event->uid) ||
+	    vz_put_u64(skb, VZ_A_RSS_ANON, event->rss_anon) ||
+	    vz_put_u64(skb, VZ_A_RSS_FILE, event->rss_file) ||
+	    vz_put_u64(skb, VZ_A_RSS_SHMEM, event->rss_shmem) ||
+	    vz_put_u64(skb, VZ_A_SWAP_ENTS, event->swap_ents) ||
+	    vz_put_u64(skb, VZ_A_RAM_USAGE, (u64)memory->ram_usage << PAGE_SHIFT) ||
+	    vz_put_u64(skb, VZ_A_RAM_LIMIT, vz_limit_bytes(memory->ram_limit)) ||
+	    vz_put_u64(skb, VZ_A_SWAP_USAGE, (u64)memory->swap_usage << PAGE_SHIFT) ||
+	    vz_put_u64(skb, VZ_A_SWAP_LIMIT, vz_limit_bytes(memory->swap_limit)))
+		return -EMSGSIZE;
+	return 0;
+}
+
+/* Tells the listeners, if there are any. */
+void vz_netlink_oom(const struct vz_oom_event *event)
+{
+	struct sk_buff *skb;
+	void *header;
+
+	if (!genl_has_listeners(&vz_genl, &init_net, 0))
+		return;
+	skb = genlmsg_new(NLMSG_GOODSIZE, GFP_KERNEL);
+	if (!skb)
+		return;
+	header = genlmsg_put(skb, 0, 0, &vz_genl, 0, VZ_CMD_EVENT);
+	if (!header || vz_put_oom(skb, event)) {
+		nlmsg_free(skb);
+		return;
+	}
+	genlmsg_end(skb, header);
+	genlmsg_multicast(&vz_genl, skb, 0, 0, GFP_KERNEL);
+}
 
 int vz_netlink_init(void)
 {

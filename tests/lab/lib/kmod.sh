@@ -104,3 +104,37 @@ kmod_in_root() {
 			PATH=/usr/sbin:/usr/bin:/sbin:/bin bash -ec "cd /vz/kmod; exec nice \"\$@\"" in_root "$@"
 		' in_root "$kmod_root" "$dir" "$kmod_tree" "$kmod_version" "$@" </dev/null >&2
 }
+
+# kmod_check: sparse on this kernel's headers; checkpatch where a kernel source has it.
+kmod_check() {
+	local scratch checkpatch=
+	scratch=$(mktemp -d)
+	if [ -n "${CHECKPATCH-}" ]; then
+		mkdir -p "$scratch/src"
+		cp "$CHECKPATCH" "$(dirname "$CHECKPATCH")"/{spelling.txt,const_structs.checkpatch} "$scratch/src/" || return
+		checkpatch='make CHECKPATCH=/vz/kmod/checkpatch.pl checkpatch &&'
+	fi
+	kmod_in_root "$scratch" sh -ec "$checkpatch make -s KDIR=$kmod_headers sparse"
+	local status=$?
+	remove "$scratch"
+	return $status
+}
+
+# kmod_dkms: what DKMS does on a host, in the root, which is left as it was.
+kmod_dkms() {
+	local scratch status=0
+	scratch=$(mktemp -d)
+	# shellcheck disable=SC2016 # expanded in the root
+	kmod_in_root "$scratch" sh -ec '
+		version=$(sed -n "s/^PACKAGE_VERSION=\"\(.*\)\"/\1/p" dkms.conf)
+		trap "dkms remove vz/$version --all >/dev/null 2>&1; rm -rf /usr/src/vz-$version" EXIT
+		cp -a /vz/kmod /usr/src/vz-$version
+		dkms add vz/$version
+		dkms build vz/$version -k $VERSION
+		dkms install vz/$version -k $VERSION
+		dkms status
+		modinfo $(find /lib/modules/$VERSION/updates -name "vz.ko*")
+	' || status=$?
+	remove "$scratch"
+	return $status
+}

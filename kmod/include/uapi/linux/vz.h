@@ -85,7 +85,9 @@ enum vz_ct_flags {
 
 enum vz_event {
 	VZ_EVENT_UNSPEC,
-	VZ_EVENT_OOM_KILL,	/* CGROUP_ID, CTID, PID, COMM, UID, sizes, limits */
+	VZ_EVENT_OOM_KILL,	/* CGROUP_ID, CTID, NAME, PID, COMM, UID, sizes, limits */
+	/* The same, but the host or a group above the container ran out of memory. */
+	VZ_EVENT_HOST_OOM_KILL,
 };
 
 #endif /* _UAPI_LINUX_VZ_H */

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vz.ko: what system containers on a stock kernel need from inside of it.
+ * This header is what its files know of each other.
+ */
+#ifndef VZ_INTERNAL_H
+#define VZ_INTERNAL_H
+
+#include <linux/cgroup.h>
+#include <linux/llist.h>
+#include <linux/mmzone.h>
+#include <linux/seq_file.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/vz.h>
+
+#undef pr_fmt
+#define pr_fmt(fmt) "vz: " fmt
+
+/* What user space says about a container. */
+struct vz_ct_info {
+	u64 cgroup_id;
+	u64 boot_ns;
+	u32 ctid;
+	u32 cpus;
+	u32 flags;
+	char name[VZ_NAME_MAX + 1];
+};
+
+/* Which members a CT_SET changes. */
+enum vz_ct_field {
+	VZ_CT_BOOT_NS	= BIT(0),
+	VZ_CT_CTID	= BIT(1),
+	VZ_CT_CPUS	= BIT(2),
+	VZ_CT_FLAGS	= BIT(3),
+	VZ_CT_NAME	= BIT(4),
+};
+
+/* Tasks of a container, counted every five seconds. */
+struct vz_load {
+	unsigned long avg[3];		/* decayed, as avenrun */
+	unsigned int running;
+	unsigned int blocked;
+	unsigned int threads;
+};
+
+struct vz_cpu_time {
+	u64 user_ns;			/* without nice_ns */
+	u64 nice_ns;
+	u64 system_ns;
+};
+
+struct vz_ct {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	spinlock_t lock;		/* all below but for info.cgroup_id and count */
+	struct vz_ct_info info;
+	struct vz_load load;
+	struct vz_cpu_time cpu_time;	/* the latest that was told */
+	unsigned long ooms;		/* of its own limits, as of the latest event */
+	unsigned long oom_jiffies;	/* of the latest event */
+	struct vz_load count;		/* of the pass that is under way: load.c's */
+};
+
+/* A container for a reader of vzfs; it holds the cgroup. */
+struct vz_view {
+	struct cgroup *cgrp;
+	struct vz_ct_info info;
+	struct vz_load load;
+};
+
+/* Pages; VZ_NO_LIMIT where there is none. */
+#define VZ_NO_LIMIT	ULONG_MAX
+
+struct vz_memory {
+	unsigned long ram_usage;
+	unsigned long ram_limit;
+	unsigned long swap_usage;
+	unsigned long swap_limit;
+};
+
+/* Where a dump goes on. */
+struct vz_ct_position {
+	unsigned int bucket;
+	unsigned int skip;
+};
+
+int vz_ct_init(void);
+void vz_ct_exit(void);
+int vz_ct_add(const struct vz_ct_info *info);
+int vz_ct_set(const struct vz_ct_info *info, unsigned int fields);
+int vz_ct_del(u64 cgroup_id);
+int vz_ct_get(u64 cgroup_id, struct vz_ct_info *info);
+bool vz_ct_next(struct vz_ct_position *position, struct vz_ct_info *info);
+unsigned int vz_ct_count(void);
+unsigned int vz_ct_generation(void);
+u64 vz_ct_id_of(struct task_struct *task);
+struct vz_ct *vz_ct_lookup(u64 cgroup_id);
+struct vz_ct *vz_ct_around(struct cgroup *cgrp);
+void vz_ct_for_each(void (*visit)(struct vz_ct *ct));
+void vz_ct_drop_dead(void);
+bool vz_view_get(struct vz_view *view);
+void vz_view_put(struct vz_view *view);
+
+int vz_load_init(void);
+void vz_load_exit(void);
+void vz_load_start(void);
+
+void vz_memory_of(struct mem_cgroup *memcg, struct vz_memory *memory);
+struct mem_cgroup *vz_memcg_get(struct cgroup *cgrp);
+void vz_memcg_put(struct mem_cgroup *memcg);
+unsigned long vz_memcg_ooms(struct cgroup *cgrp);
+void vz_memcg_lru(struct mem_cgroup *memcg, unsigned long lru[NR_LRU_LISTS]);
+
+void vz_cpu_time_of(const struct vz_view *view, struct vz_cpu_time *time);
+
+int vz_host_init(void);
+void vz_host_exit(void);
+char *vz_host_text(const char *name);
+unsigned long vz_host_value(const char *text, const char *key);
+
+int vz_oom_init(void);
+void vz_oom_exit(void);
+
+int vzfs_init(void);
+void vzfs_exit(void);
+int vz_show_meminfo(struct seq_file *m, void *unused);
+int vz_show_stat(struct seq_file *m, void *unused);
+int vz_show_uptime(struct seq_file *m, void *unused);
+int vz_show_loadavg(struct seq_file *m, void *unused);
+int vz_show_cpuinfo(struct seq_file *m, void *unused);
+int vz_show_swaps(struct seq_file *m, void *unused);
+
+int vz_delay_init(void);
+void vz_delay_exit(void);
+void vz_delay_forgive(u64 cgroup_id);
+unsigned int vz_delay_count(void);
+int vz_delay_current(u64 deadline_ns);	/* for BPF programs */
+
+/* An OOM kill, noted where it happens and told later. */
+struct vz_oom_event {
+	struct llist_node node;
+	struct vz_ct_info ct;
+	struct vz_memory memory;
+	u64 rss_anon;
+	u64 rss_file;
+	u64 rss_shmem;
+	u64 swap_ents;
+	u32 event;			/* enum vz_event */
+	u32 pid;
+	u32 uid;
+	char comm[TASK_COMM_LEN];
+};
+
+int vz_netlink_init(void);
+void vz_netlink_oom(const struct vz_oom_event *event);
+void vz_netlink_exit(void);
+
+#endif /* VZ_INTERNAL_H */

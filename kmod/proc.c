@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The files of vzfs. A reader in no registered container gets the host's text
+ * unchanged. In a container each file has the format of its namesake, because
+ * programs parse these; what the kernel does not count per cgroup is 0.
+ */
+#include <linux/cpumask.h>
+#include <linux/idr.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/pid_namespace.h>
+#include <linux/sched.h>
+#include <linux/sched/loadavg.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+
+#include "internal.h"
+
+#define VZ_KB_PER_PAGE	(PAGE_SIZE / SZ_1K)
+
+static int vz_show_host(struct seq_file *m, const char *name)
+{
+	char *text = vz_host_text(name);
+
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	seq_puts(m, text);
+	kvfree(text);
+	return 0;
+}
+
+/* CPUs that the container is shown: those it was given, or all that the reader may run on. */
+static unsigned int vz_cpus(const struct vz_view *view)
+{
+	unsigned int online = num_online_cpus();
+	unsigned int cpus = view->info.cpus ?: cpumask_weight(current->cpus_ptr);
+
+	return clamp(cpus, 1U, online);
+}
+
+static u64 vz_uptime_ns(const struct vz_view *view)
+{
+	u64 now = ktime_get_boottime_ns();
+
+	return now - min(now, view->info.boot_ns);
+}
+
+/* What the CPUs that are shown did not do for the container. */
+static u64 vz_idle_ns(const struct vz_view *view, const struct vz_cpu_time *used)
+{
+	u64 all = vz_uptime_ns(view) * vz_cpus(view);
+
+	return all - min(all, used->user_ns + used->nice_ns + used->system_ns);
+}
+
+struct vz_meminfo {
+	unsigned long total, free, swap_total, swap_free;
+	unsigned long lru[NR_LRU_LISTS];
+	unsigned long anon, file, kernel;
+};
+
+/* The host's swap bounds what a container is promised. */
+static unsigned long vz_host_swap(void)
+{
+	char *text = vz_host_text("meminfo");
+	unsigned long pages;
+
+	if (IS_ERR(text))
+		return 0;
+	pages = vz_host_value(text, "SwapTotal:") / VZ_KB_PER_PAGE;
+	kvfree(text);
+	return pages;
+}
+
+static bool vz_meminfo_of(const struct vz_view *view, struct vz_meminfo *info)
+{
+	struct mem_cgroup *memcg = vz_memcg_get(view->cgrp);
+	struct vz_memory memory;
+	unsigned long lru = 0;
+	enum lru_list list;
+
+	if (!memcg)
+		return false;
+	vz_memory_of(memcg, &memory);
+	vz_memcg_lru(memcg, info->lru);
+	vz_memcg_put(memcg);
+	info->total = min(memory.ram_limit, totalram_pages());
+	info->free = info->total - min(info->total, memory.ram_usage);
+	info->swap_total = min(memory.swap_limit, vz_host_swap());
+	info->swap_free = info->swap_total - min(info->swap_total, memory.swap_usage);
+	info->anon = info->lru[LRU_ACTIVE_ANON] + info->lru[LRU_INACTIVE_ANON];
+	info->file = info->lru[LRU_ACTIVE_FILE] + info->lru[LRU_INACTIVE_FILE];
+	for_each_lru(list)
+		lru += info->lru[list];
+	info->kernel = memory.ram_usage - min(memory.ram_usage, lru);
+	return true;
+}
+
+static void vz_put_kb(struct seq_file *m, const char *key, unsigned long pages)
+{
+	seq_printf(m, "%-15s %8lu kB\n", key, pages * VZ_KB_PER_PAGE);
+}
+
+/* The rows that tools read, in the host's order. */
+static void vz_put_meminfo(struct seq_file *m, const struct vz_meminfo *info)
+{
+	const unsigned long *lru = info->lru;
+
+	vz_put_kb(m, "MemTotal:", info->total);
+	vz_put_kb(m, "MemFree:", info->free);
+	vz_put_kb(m, "MemAvailable:", min(info->total, info->free + info->file));
+	vz_put_kb(m, "Buffers:", 0);
+	vz_put_kb(m, "Cached:", info->file);
+	vz_put_kb(m, "SwapCached:", 0);
+	vz_put_kb(m, "Active:", lru[LRU_ACTIVE_ANON] + lru[LRU_ACTIVE_FILE]);
+	vz_put_kb(m, "Inactive:", lru[LRU_INACTIVE_ANON] + lru[LRU_INACTIVE_FILE]);
+	vz_put_kb(m, "Active(anon):", lru[LRU_ACTIVE_ANON]);
+	vz_put_kb(m, "Inactive(anon):", lru[LRU_INACTIVE_ANON]);
+	vz_put_kb(m, "Active(file):", lru[LRU_ACTIVE_FILE]);
+	vz_put_kb(m, "Inactive(file):", lru[LRU_INACTIVE_FILE]);
+	vz_put_kb(m, "Unevictable:", lru[LRU_UNEVICTABLE]);
+	vz_put_kb(m, "Mlocked:", lru[LRU_UNEVICTABLE]);
+	vz_put_kb(m, "SwapTotal:", info->swap_total);
+	vz_put_kb(m, "SwapFree:", info->swap_free);
+	vz_put_kb(m, "Dirty:", 0);
+	vz_put_kb(m, "Writeback:", 0);
+	vz_put_kb(m, "AnonPages:", info->anon);
+	vz_put_kb(m, "Mapped:", 0);
+	vz_put_kb(m, "Shmem:", 0);
+	vz_put_kb(m, "KReclaimable:", 0);
+	vz_put_kb(m, "Slab:", info->kernel);
+	vz_put_kb(m, "SReclaimable:", 0);
+	vz_put_kb(m, "SUnreclaim:", info->kernel);
+	vz_put_kb(m, "CommitLimit:", info->total + info->swap_total);
+}
+
+int vz_show_meminfo(struct seq_file *m, void *unused)
+{
+	struct vz_meminfo info;
+	struct vz_view view;
+	bool found;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "meminfo");
+	found = vz_meminfo_of(&view, &info);
+	vz_view_put(&view);
+	if (!found)
+		return vz_show_host(m, "meminfo");
+	vz_put_meminfo(m, &info);
+	return 0;
+}
+
+static u64 vz_ticks(u64 ns)
+{
+	return div_u64(ns, NSEC_PER_SEC / USER_HZ);
+}
+
+static void vz_put_cpu(struct seq_file *m, const struct vz_cpu_time *time, u64 idle_ns,
+		       unsigned int share)
+{
+	seq_printf(m, " %llu %llu %llu %llu 0 0 0 0 0 0\n",
+		   vz_ticks(div_u64(time->user_ns, share)),
+		   vz_ticks(div_u64(time->nice_ns, share)),
+		   vz_ticks(div_u64(time->system_ns, share)),
+		   vz_ticks(div_u64(idle_ns, share)));
+}
+
+static time64_t vz_boot_second(const struct vz_view *view)
+{
+	struct timespec64 boot;
+
+	getboottime64(&boot);
+	return boot.tv_sec + div_u64(view->info.boot_ns, NSEC_PER_SEC);
+}
+
+/* The newest pid of the reader's pid namespace: as good as the number of forks until it wraps. */
+static unsigned int vz_last_pid(void)
+{
+	return idr_get_cursor(&task_active_pid_ns(current)->idr) - 1;
+}
+
+/* A container has virtual CPUs: each did an equal share. */
+static void vz_put_stat(struct seq_file *m, const struct vz_view *view)
+{
+	unsigned int cpu, cpus = vz_cpus(view);
+	struct vz_cpu_time time;
+	u64 idle_ns;
+
+	vz_cpu_time_of(view, &time);
+	idle_ns = vz_idle_ns(view, &time);
+	seq_puts(m, "cpu ");
+	vz_put_cpu(m, &time, idle_ns, 1);
+	for (cpu = 0; cpu < cpus; cpu++) {
+		seq_printf(m, "cpu%u", cpu);
+		vz_put_cpu(m, &time, idle_ns, cpus);
+	}
+	seq_printf(m, "intr 0\nctxt 0\nbtime %lld\nprocesses %u\nprocs_running %u\nprocs_blocked %u\n",
+		   vz_boot_second(view), vz_last_pid(), max(view->load.running, 1U),
+		   view->load.blocked);
+	seq_puts(m, "softirq 0 0 0 0 0 0 0 0 0 0 0\n");
+}
+
+int vz_show_stat(struct seq_file *m, void *unused)
+{
+	struct vz_view view;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "stat");
+	vz_put_stat(m, &view);
+	vz_view_put(&view);
+	return 0;
+}
+
+static void vz_put_seconds(struct seq_file *m, u64 ns)
+{
+	u64 hundredths = div_u64(ns, NSEC_PER_SEC / 100);
+	u32 rest;
+	u64 seconds = div_u64_rem(hundredths, 100, &rest);
+
+	seq_printf(m, "%llu.%02u", seconds, rest);
+}
+
+int vz_show_uptime(struct seq_file *m, void *unused)
+{
+	struct vz_cpu_time time;
+	struct vz_view view;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "uptime");
+	vz_cpu_time_of(&view, &time);
+	vz_put_seconds(m, vz_uptime_ns(&view));
+	seq_putc(m, ' ');
+	vz_put_seconds(m, vz_idle_ns(&view, &time));
+	seq_putc(m, '\n');
+	vz_view_put(&view);
+	return 0;
+}
+
+int vz_show_loadavg(struct seq_file *m, void *unused)
+{
+	struct vz_view view;
+	unsigned int i;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "loadavg");
+	for (i = 0; i < ARRAY_SIZE(view.load.avg); i++) {
+		unsigned long avg = view.load.avg[i] + FIXED_1 / 200;
+
+		seq_printf(m, "%lu.%02lu ", LOAD_INT(avg), LOAD_FRAC(avg));
+	}
+	seq_printf(m, "%u/%u %u\n", max(view.load.running, 1U), max(view.load.threads, 1U),
+		   vz_last_pid());
+	vz_view_put(&view);
+	return 0;
+}
+
+/* One CPU's text without its number, up to the empty line behind it. */
+static const char *vz_put_cpuinfo(struct seq_file *m, const char *text, unsigned int number)
+{
+	const char *end = strstr(text, "\n\n");
+	const char *rest = strchr(text, '\n');
+
+	if (!end || !rest || strncmp(text, "processor\t:", 11))
+		return NULL;
+	end += 2;
+	seq_printf(m, "processor\t: %u", number);
+	seq_write(m, rest, end - rest);
+	return end;
+}
+
+int vz_show_cpuinfo(struct seq_file *m, void *unused)
+{
+	unsigned int number, cpus;
+	struct vz_view view;
+	const char *next;
+	char *text;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "cpuinfo");
+	cpus = vz_cpus(&view);
+	vz_view_put(&view);
+	text = vz_host_text("cpuinfo");
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	next = text;
+	for (number = 0; number < cpus && next; number++)
+		next = vz_put_cpuinfo(m, next, number);
+	kvfree(text);
+	return 0;
+}
+
+int vz_show_swaps(struct seq_file *m, void *unused)
+{
+	struct vz_meminfo info;
+	struct vz_view view;
+	bool found;
+
+	if (!vz_view_get(&view))
+		return vz_show_host(m, "swaps");
+	found = vz_meminfo_of(&view, &info);
+	vz_view_put(&view);
+	if (!found)
+		return vz_show_host(m, "swaps");
+	seq_puts(m, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
+	if (info.swap_total)
+		seq_printf(m, "%-39s partition\t%lu\t\t%lu\t\t-1\n", "virtual",
+			   info.swap_total * VZ_KB_PER_PAGE,
+			   (info.swap_total - info.swap_free) * VZ_KB_PER_PAGE);
+	return 0;
+}
