@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "libvz/container/vswap_device.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/features.h"
 
 namespace vz {
@@ -88,13 +90,55 @@ void add_devices_and_network(Adder add) {
 }
 
 void add_services(Adder add) {
-  add("lxcfs", find_lxcfs(), "free and /proc/meminfo inside show the host's memory", "install lxcfs and start it");
+  add("lxcfs", find_lxcfs(), "without vz.module, too, free and /proc/meminfo inside show the host's memory",
+      "vzctl vswap start with vz-dkms installed, or install lxcfs and start it");
   add("swap", find_swap(), "containers cannot swap: their OOM kill comes at --ram",
-      "swapon a device; compressed RAM will do: install systemd-zram-generator");
+      "vzctl vswap start, or swapon a device");
   add("systemd", find_systemd(), "nothing is missing; on a systemd host without libsystemd containers do not start",
       "install libsystemd0 where systemd runs");
   add("criu", find_criu(), "no checkpoint, no live migration", "install criu 4.2 or later");
-  add("vz.ko", find_vz_module(), "no swap delay, no /proc/user_beancounters", "install vz-dkms");
+}
+
+// What of the swap is compressed RAM, and who made it.
+Finding find_virtual_swap(const HostPaths& paths) {
+  auto areas = swap_areas();
+  if (!areas) return {false, areas.error().message()};
+  auto own = find_vswap_device(paths.run);
+  const bool have_own = own && *own;
+  auto kind = classify_swap(*areas, have_own ? (*own)->zram.device : std::string(), zswap_enabled());
+  switch (kind) {
+    case SwapKind::vz:
+      return {true, (*own)->zram.path() + ", zram made by vzctl vswap"};
+    case SwapKind::zram:
+      return {true, "zram that vz did not make"};
+    case SwapKind::zswap:
+      return {true, "zswap in front of a disk"};
+    case SwapKind::disk:
+      return {false, "on disk"};
+    case SwapKind::none:
+      break;
+  }
+  return {false, zram_available() ? "no swap; zram can be had" : "no swap; zram is not loaded, or not in this kernel"};
+}
+
+Finding find_mechanism(const CgroupHost& cgroups) {
+  auto plan = plan_vswap(Ctid(1), Config(), probe_vswap(cgroups, nullptr));
+  return {plan.mechanism != VswapMechanism::limits,
+          std::string(vswap_mechanism_name(plan.mechanism)) + ": " + plan.why};
+}
+
+void add_vswap(Adder add, const HostPaths& paths, const CgroupHost& cgroups) {
+  add("vswap.device", find_virtual_swap(paths), "what a container uses beyond --ram goes to disk, or nowhere",
+      "vzctl vswap start; systemctl enable vz-vswap.service");
+  add("vswap.mechanism", find_mechanism(cgroups), "--vswap-rate is not kept: swapping runs at full speed",
+      "vzctl vswap start with vz-dkms installed, a patched kernel, or cgroup v2 with the io controller");
+  add("vz.module", find_vz_module(), "no exact swap delay, no own /proc/meminfo inside", "install vz-dkms");
+  add("bpf.vswap", find_bpf_program("vswap_swapin"), "swapping is slowed down less exactly, or not at all",
+      "vzctl vswap start with vz-dkms installed; it says what the kernel lacks");
+  add("bpf.sysinfo", find_bpf_program("sysinfo_native"), "sysinfo(2) inside shows the host's memory",
+      "vzctl vswap start; not with kernel lockdown");
+  add("bpf.privvm", find_bpf_program("privvm_limit"), "--vm_overcommit and --privvmpages are refused",
+      "vzctl vswap start");
 }
 
 }  // namespace
@@ -108,6 +152,7 @@ Features probe_features(const HostPaths& paths, const CgroupHost& cgroups) {
   add_storage(add, paths);
   add_devices_and_network(add);
   add_services(add);
+  add_vswap(add, paths, cgroups);
   return out;
 }
 

@@ -128,7 +128,10 @@ Result<> Planner::memory() {
     note("PHYSPAGES", fmt::format("RAM limit {} is more than the host's {}: the host runs short before the container "
                                   "reaches it",
                                   mib(*ram), mib(facts_.host_ram)));
-  if (!ram && !swap) return {};
+  if (!ram && !swap) {
+    if (const auto* mount = facts_.cgroups ? facts_.cgroups->find(Controller::memory) : nullptr) spared(*mount);
+    return {};
+  }
   const auto* mount = need(ram ? "PHYSPAGES" : "SWAPPAGES", Controller::memory);
   if (!mount) {
     if (ram && swap) (void)need("SWAPPAGES", Controller::memory);

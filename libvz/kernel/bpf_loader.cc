@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/bpf_loader.h"
 
+#include <nlohmann/json.hpp>
+
 #include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/process.h"
@@ -10,6 +12,21 @@
 #endif
 
 namespace vz {
+
+// The first program that is not attached though it should be, with the kernel's reason.
+std::string bpf_load_failure(std::string_view output) {
+  // What it says on standard error stands before the object.
+  auto begin = output.find('{');
+  auto json = nlohmann::json::parse(begin == output.npos ? "" : output.substr(begin), nullptr, false);
+  if (!json.is_object()) return std::string(trim(output));
+  if (json.contains("error") && json["error"].is_string()) return json["error"].get<std::string>();
+  for (const auto& program : json.value("programs", nlohmann::json::array())) {
+    if (!program.is_object() || program.value("attached", false)) continue;
+    auto reason = program.value("reason", std::string());
+    if (!reason.starts_with("not needed")) return program.value("name", std::string("a program")) + ": " + reason;
+  }
+  return {};
+}
 
 std::string bpf_loader_path() {
   std::string installed = VZ_LIBEXECDIR "/vz-bpf";
@@ -32,8 +49,8 @@ Result<> load_bpf_programs() {
   command.argv = {path, "load"};
   auto ran = VZ_TRY(run_command(command));
   if (ran.status == 0) return {};
-  auto text = std::string(trim(ran.output));
-  return fail(Code::unsupported, "vz-bpf load: " + (text.empty() ? "status " + std::to_string(ran.status) : text));
+  auto why = bpf_load_failure(ran.output);
+  return fail(Code::unsupported, why.empty() ? "vz-bpf load ended with status " + std::to_string(ran.status) : why);
 }
 
 }  // namespace vz

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <vz/error.h>
 
@@ -12,5 +13,7 @@ namespace vz {
 std::string bpf_loader_path();
 // `vz-bpf load`. Loading what is loaded is fine. Code::unsupported with its own words when the kernel refuses.
 Result<> load_bpf_programs();
+// What its output says of the failure.
+std::string bpf_load_failure(std::string_view output);
 
 }  // namespace vz

@@ -22,9 +22,11 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/process.h"
 #include "libvz/kernel/systemd.h"
+#include "libvz/kernel/vzdev.h"
 
 namespace vz {
 
@@ -249,6 +251,15 @@ Finding find_criu() {
   return no("not installed");
 }
 
-Finding find_vz_module() { return exists("/proc/vz") ? yes("/proc/vz") : no("vz.ko is not loaded"); }
+Finding find_vz_module() {
+  auto device = VzDevice::open();
+  if (!device) return no(device.error().message());
+  return yes(fmt::format("{}, ABI {}", device->module().version, device->module().abi));
+}
+
+Finding find_bpf_program(const char* program) {
+  if (BpfMaps::attached(program)) return yes(VZ_BPF_PIN_DIR);
+  return no(BpfMaps::present() ? "this program is not attached: `vz-bpf status`" : "not loaded");
+}
 
 }  // namespace vz

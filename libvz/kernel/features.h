@@ -41,6 +41,7 @@ Finding find_lxcfs();
 Finding find_swap();
 Finding find_systemd();
 Finding find_criu();
-Finding find_vz_module();  // /proc/vz
+Finding find_vz_module();                       // loaded, of our ABI; its version
+Finding find_bpf_program(const char* program);  // attached by vz-bpf
 
 }  // namespace vz

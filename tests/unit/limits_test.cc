@@ -47,10 +47,18 @@ LimitFacts facts_of(const CgroupHost& host) {
 
 Config config(const std::string& text) { return Config::parse(text, "test"); }
 
+// memory.low, which follows from the RAM, has tests of its own.
 std::vector<std::string> lines(const LimitPlan& plan) {
   std::vector<std::string> out;
-  for (const auto& w : plan.writes) out.push_back(w.file + "=" + w.value);
+  for (const auto& w : plan.writes)
+    if (w.file != "memory.low") out.push_back(w.file + "=" + w.value);
   return out;
+}
+
+std::string memory_low(const LimitPlan& plan) {
+  for (const auto& w : plan.writes)
+    if (w.file == "memory.low") return w.value;
+  return {};
 }
 
 struct PlanRow {
@@ -262,9 +270,33 @@ const RefusalRow kRefusals[] = {
      [](CgroupHost&, LimitFacts& f) { f.host_ram = 1 << 30; },
      {},
      "more than the host's 1024 MiB"},
-    {"VM_OVERCOMMIT=\"1.5\"\n", [](CgroupHost&, LimitFacts&) {}, {}, "VM_OVERCOMMIT"},
+    // a factor of something unlimited bounds nothing
+    {"VM_OVERCOMMIT=\"1.5\"\n", [](CgroupHost&, LimitFacts&) {}, {}, ""},
+    {"PHYSPAGES=\"0:1000\"\nSWAPPAGES=\"0:0\"\nVM_OVERCOMMIT=\"1.5\"\n",
+     [](CgroupHost&, LimitFacts&) {},
+     {"VM_OVERCOMMIT=1.5: private memory"},
+     ""},
+    {"PRIVVMPAGES=\"1:1000\"\n", [](CgroupHost&, LimitFacts&) {}, {"PRIVVMPAGES=1:1000: private memory"}, ""},
+    {"PRIVVMPAGES=\"unlimited\"\n", [](CgroupHost&, LimitFacts&) {}, {}, ""},
+    {"PRIVVMPAGES=\"1:1000\"\n", [](CgroupHost&, LimitFacts& f) { f.private_memory = true; }, {}, ""},
 };
 INSTANTIATE_TEST_SUITE_P(Table, Refusal, testing::ValuesIn(kRefusals));
+
+TEST(SparedMemory, IsTheGuaranteeElseHalfOfTheRam) {
+  auto two = host_v2(), one = host_v1();
+  auto low = [&](const char* settings) { return memory_low(*plan_limits(config(settings), facts_of(two))); };
+  EXPECT_EQ(low(RAM_SWAP(1000, 0)), "2048000");
+  EXPECT_EQ(low(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"700:unlimited\"\n"), "2867200");
+  EXPECT_EQ(low(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"unlimited\"\n"), "4096000");
+  EXPECT_EQ(low("OOMGUARPAGES=\"10:10\"\n"), "40960");
+  EXPECT_EQ(low(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"0:0\"\n"), "");
+  EXPECT_EQ(low(""), "");
+  auto v1 = plan_limits(config(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"700:700\"\n"), facts_of(one));
+  EXPECT_EQ(memory_low(*v1), "");
+  EXPECT_THAT(v1->warnings, ElementsAre(HasSubstr("OOMGUARPAGES has no effect")));
+  auto change = plan_limit_change(config(RAM_SWAP(1000, 0)), config(RAM_SWAP(2000, 0)), facts_of(two));
+  EXPECT_EQ(memory_low(*change), "4096000");
+}
 
 TEST(PlanLimitsErrors, RamOfZeroIsNoLimitButAMistake) {
   auto host = host_v2();
