@@ -388,5 +388,42 @@ TEST(Config, AThousandTypicalFilesLoadFast) {
   EXPECT_LT(ms, 500) << "ten times slower than it should be even with sanitizers";
 }
 
+TEST(ConfigInherit, IsTheSameAsAMergedCopy) {
+  for (const char* own :
+       {"", "A=\"9\"\n# c\nCPUUNITS=\"7\"\nNEW=\"1\"", "RAM\nCPUUNITS=\"2000\"\nCPUUNITS=\"bad\"\n"}) {
+    Config base = Config::parse("A=\"1\"\nB=\"2\"\nCPUUNITS=\"500\"\n", "base");
+    Config merged = base;
+    merged.merge(Config::parse(own, "own"));
+    Config shared = Config::parse(own, "own");
+    shared.inherit(base);
+    for (const char* key : {"A", "B", "CPUUNITS", "NEW", "NOT"})
+      EXPECT_EQ(shared.get(key), merged.get(key)) << own << key;
+    EXPECT_EQ(shared.number("CPUUNITS"), merged.number("CPUUNITS"));
+    EXPECT_EQ(shared.keys(), merged.keys());
+    EXPECT_EQ(shared.text(), merged.text());
+    EXPECT_EQ(shared.warnings().size(), merged.warnings().size());
+  }
+}
+
+TEST(ConfigInherit, ChangesStayWhereTheyAreMade) {
+  Config base = Config::parse("A=\"1\"\nB=\"2\"\n", "base");
+  Config one = Config::parse("", "one"), two = Config::parse("", "two");
+  one.inherit(base);
+  two.inherit(base);
+  one.set("A", "10");
+  two.unset("B");
+  base.set("A", "100");
+  EXPECT_EQ(one.get("A"), "10");
+  EXPECT_EQ(two.get("A"), "1");
+  EXPECT_EQ(one.get("B"), "2");
+  EXPECT_FALSE(two.get("B"));
+  Config three = Config::parse("", "three");
+  three.inherit(base);
+  EXPECT_EQ(three.get("A"), "100");
+  Config copy = three;
+  copy.set("A", "0");
+  EXPECT_EQ(three.get("A"), "100");
+}
+
 }  // namespace
 }  // namespace vz

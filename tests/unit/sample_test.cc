@@ -97,6 +97,50 @@ TEST_F(SampleFiles, Version1UnlimitedIsUnlimited) {
   EXPECT_EQ(s.swap_limit, Limit::kUnlimited);
 }
 
+TEST_F(SampleFiles, OnlyWhatIsWantedIsRead) {
+  put("memory.current", "1000\n");
+  put("memory.peak", "2000\n");
+  put("memory.max", "3000\n");
+  put("pids.current", "17\n");
+  put("pids.max", "20\n");
+  Sample s = sample(true, {Reading::ram_max, Reading::numproc});
+  EXPECT_EQ(s.ram_max, 2000u);
+  EXPECT_EQ(s.numproc, 17u);
+  EXPECT_FALSE(s.ram_held);
+  EXPECT_FALSE(s.ram_limit);
+  EXPECT_FALSE(s.numproc_limit);
+}
+
+TEST_F(SampleFiles, FailcntIsOfTheOwnLimit) {
+  put("memory.events", "max 12\noom 3\noom_kill 2\n");
+  put("memory.events.local", "max 5\noom 1\noom_kill 0\n");
+  put("memory.swap.events", "high 0\nmax 7\nfail 70\n");
+  put("memory.swap.peak", "4096\n");
+  Sample s = sample(true);
+  EXPECT_EQ(s.ram_fail, 5u) << "not those of limits inside";
+  EXPECT_EQ(s.oom_kills, 2u) << "also those of limits inside";
+  EXPECT_EQ(s.ooms, 3u);
+  EXPECT_EQ(s.swap_fail, 7u) << "not those of a host without swap";
+  EXPECT_EQ(s.swap_max, 4096u);
+}
+
+TEST_F(SampleFiles, Version1Peaks) {
+  put("memory.max_usage_in_bytes", "8000\n");
+  put("memory.memsw.max_usage_in_bytes", "9000\n");
+  put("memory.memsw.failcnt", "6\n");
+  put("memory.kmem.usage_in_bytes", "10\n");
+  put("memory.kmem.max_usage_in_bytes", "20\n");
+  put("memory.kmem.failcnt", "0\n");
+  Sample s = sample(false);
+  EXPECT_EQ(s.ram_max, 8000u);
+  EXPECT_EQ(s.ram_swap_max, 9000u);
+  EXPECT_EQ(s.swap_fail, 6u);
+  EXPECT_FALSE(s.swap_max) << "the peaks of RAM and of the sum differ in time";
+  EXPECT_EQ(s.kmem_held, 10u);
+  EXPECT_EQ(s.kmem_max, 20u);
+  EXPECT_EQ(s.kmem_fail, 0u);
+}
+
 TEST_F(SampleFiles, GarbageIsNoReading) {
   put("memory.current", "many\n");
   put("memory.stat", "kernel\nsock x\n");
