@@ -50,6 +50,7 @@ Result<bool> Daemon::open() {
     reboots_ = std::move(*watch);
   else
     reporter_.warn("a reboot inside a container may be taken for a halt: " + watch.error().message());
+  watch_oom();
   adopt_running();
   listener_ = VZ_TRY(listen_local(vzd_socket_path(run)));
   VZ_TRY(poller_.add(listener_.get(), EPOLLIN, token(Token::listener)));
@@ -114,6 +115,9 @@ Result<> Daemon::dispatch(const epoll_event& event) {
     case Token::init:
       if (ward != wards_.end()) init_event(ward->first, ward->second);
       break;
+    case Token::oom:
+      oom_event();
+      break;
     case Token::job:
       if (ward != wards_.end()) job_ended(ward->first, ward->second);
       break;
@@ -163,6 +167,8 @@ void Daemon::drop_descriptors() {
   signals_.reset();
   if (manager_) manager_->close();
   reboots_.close();
+  oom_events_.reset();
+  kernel_log_.reset();
   wards_.clear();
   connections_.clear();
 }

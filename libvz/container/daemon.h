@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The state of vzd. daemon.cc is its loop, daemon_client.cc answers requests, daemon_console.cc drains consoles,
-// daemon_reaper.cc follows the end of containers.
+// daemon_reaper.cc follows the end of containers, daemon_oom.cc reports OOM kills.
 #pragma once
 
 #include <chrono>
@@ -12,10 +12,12 @@
 
 #include <vz/daemon.h>
 #include "libvz/base/fd.h"
+#include "libvz/kernel/kmsg.h"
 #include "libvz/kernel/poller.h"
 #include "libvz/kernel/reboot_watch.h"
 #include "libvz/kernel/service.h"
 #include "libvz/kernel/vzd_protocol.h"
+#include "libvz/kernel/vzdev.h"
 
 namespace vz {
 
@@ -41,6 +43,8 @@ struct Ward {
   EndKind end = EndKind::unknown;
   bool throttled = false;
 };
+
+struct OomReport;
 
 class Daemon {
  public:
@@ -92,6 +96,11 @@ class Daemon {
   void erase(Ctid id);
   std::size_t jobs_running() const;
 
+  // daemon_oom.cc
+  void watch_oom();
+  void oom_event();
+  void say_oom(const OomReport& report);
+
   const Host& host_;
   Reporter& reporter_;
   DaemonOptions options_;
@@ -100,6 +109,8 @@ class Daemon {
   std::optional<EndSignals> signals_;
   std::optional<ServiceManager> manager_;
   RebootWatch reboots_;
+  std::optional<VzEvents> oom_events_;  // one of these two
+  std::optional<KernelLog> kernel_log_;
   std::map<Ctid, Ward> wards_;
   std::map<int, Connection> connections_;
   Clock::time_point idle_since_ = Clock::now();
@@ -107,7 +118,7 @@ class Daemon {
 };
 
 // Tokens of the poller: what in the upper half, container or descriptor in the lower one.
-enum class Token : std::uint32_t { listener, signals, client, console, init, job };
+enum class Token : std::uint32_t { listener, signals, client, console, init, job, oom };
 inline std::uint64_t token(Token what, std::uint32_t which = 0) {
   return (static_cast<std::uint64_t>(what) << 32) | which;
 }

@@ -89,6 +89,7 @@ Result<> Daemon::adopt(Ctid id, UniqueFd master, UniqueFd pidfd) {
   ward.state = Ward::State::running;
   ward.end = EndKind::unknown;
   ward.retries = 0;
+  watch_oom();
   // Already dead: the event comes at once.
   if (auto added = poller_.add(ward.pidfd.get(), EPOLLIN, token(Token::init, id.value())); !added) {
     erase(id);
