@@ -10,8 +10,9 @@ from labguest import MIB, events, number, set_, value, vmstat
 from vzhost import vzctl
 
 
-# The kernel charges up to 64 pages ahead (MEMCG_CHARGE_BATCH, mm/memcontrol.c), and charges that must not fail pass the
-# limit for a moment: a sample may be over by that much, never by more.
+# A charge adds its batch (MEMCG_CHARGE_BATCH pages, mm/memcontrol.c) to the usage first, compares with the limit then,
+# and takes it back when it was too much (page_counter_try_charge(), mm/page_counter.c): a sample in between shows pages
+# that nobody got. One task charges here at a time. That this is the whole difference is read in the source, not traced.
 CHARGE_BATCH = 64 * 4096
 
 
@@ -66,7 +67,7 @@ class Memory(vzhost.HostTest):
         self.assertGreater(watch.swap, 30 * MIB)
         self.assertLessEqual(watch.swap, 64 * MIB)
         self.assertLessEqual(watch.ram, 64 * MIB + CHARGE_BATCH)
-        self.assertLessEqual(watch.both, 128 * MIB)
+        self.assertLessEqual(watch.both, 128 * MIB + CHARGE_BATCH)
         self.assertEqual(events(ctid)["oom_kill"], 0)
 
     def test_beyond_the_sum_only_the_container_pays(self):
@@ -78,7 +79,7 @@ class Memory(vzhost.HostTest):
         with Watch(ctid) as watch:
             eater = vzctl("exec2", ctid, "dd if=/dev/urandom of=/dev/null bs=200M count=1")
         self.assertNotEqual(eater.rc, 0)
-        self.assertLessEqual(watch.both, 128 * MIB)
+        self.assertLessEqual(watch.both, 128 * MIB + CHARGE_BATCH)
         killed = events(ctid)["oom_kill"]
         self.assertGreater(killed, 0)
         self.assertEqual(vmstat("oom_kill") - before, killed, "nothing was killed anywhere else")
@@ -98,7 +99,7 @@ class Memory(vzhost.HostTest):
         ctid = self.start("--ram", "48M", "--swap", "0", diskspace="256M")
         with Watch(ctid) as watch:
             self.inside(ctid, "dd if=/dev/zero of=/cache bs=1M count=128; cat /cache >/dev/null")
-        self.assertLessEqual(watch.ram, 48 * MIB)
+        self.assertLessEqual(watch.ram, 48 * MIB + CHARGE_BATCH)
         self.assertEqual(events(ctid)["oom_kill"], 0)
 
     def test_a_ram_cut_reclaims_and_never_kills(self):

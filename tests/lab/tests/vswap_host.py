@@ -1,0 +1,406 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Virtual swap of the host: `vzctl vswap`, who made which device, kills at every step; what it does for containers.
+
+Without vz.ko the mechanism is io.max on the swap devices; Zz_Module loads vz.ko and the BPF programs, where they were
+built (tests/lab/kmod), and stays last because they stay loaded.
+"""
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import labguest
+import vzhost
+from labguest import MIB, events, number, scope, set_, value, vmstat
+from vzhost import BIN, BUILD, run, vzctl, wait_for
+
+RECORD = pathlib.Path("/run/vz/vswap.json")
+CONTROL = pathlib.Path("/sys/class/zram-control")
+MODULE = BUILD / "kmod" / os.uname().release / "vz.ko"
+
+
+def vswap(*args, **kw):
+    return vzctl("vswap", *args, **kw)
+
+
+def status():
+    return vswap("status", "--json", check=0).json()
+
+
+def zrams():
+    return sorted(p.name for p in pathlib.Path("/sys/block").glob("zram*"))
+
+
+def swaps():
+    """Path -> priority of what is on."""
+    lines = pathlib.Path("/proc/swaps").read_text().splitlines()[1:]
+    return {line.split()[0]: int(line.split()[4]) for line in lines}
+
+
+def head(device):
+    """First page, from the device itself."""
+    fd = os.open(device, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.pread(fd, 4096, 0)
+    finally:
+        os.close(fd)
+
+
+def foreign(size="64M", swap=True):
+    """A zram device that somebody else made; its name."""
+    device = f"/dev/zram{(CONTROL / 'hot_add').read_text().strip()}"
+    if size:
+        pathlib.Path("/sys/block", device[5:], "disksize").write_text(size)
+        run(["mkswap", "-L", "theirs", device], check=0)
+        if swap:
+            run(["swapon", "-p", "5", device], check=0)
+    return device
+
+
+def remove_foreign(device):
+    run(["swapoff", device])
+    wait_for(lambda: run(["sh", "-c", f"echo {device[9:]} >{CONTROL}/hot_remove"]).rc == 0, what=f"remove {device}")
+
+
+class VswapTest(vzhost.HostTest):
+    def setUp(self):
+        run(["modprobe", "zram", "num_devices=0"])
+        self.before = (zrams(), swaps())
+        self.addCleanup(lambda: vswap("stop"))
+
+    def foreign(self, *args, **kw):
+        device = foreign(*args, **kw)
+        self.addCleanup(remove_foreign, device)
+        return device
+
+
+class Device(VswapTest):
+    def test_start_status_stop(self):
+        self.assertEqual(status()["state"], "off")
+        made = vswap("start", "--size", "256M", "--json", check=0).json()
+        self.assertEqual((made["state"], made["bytes"], made["host_swap"]), ("on", 256 * MIB, "vz"))
+        self.assertIn(made["device"], swaps())
+        self.assertEqual(max(swaps().values()), made["priority"], "before every other swap")
+        self.assertEqual(run(["blkid", "-p", "-s", "LABEL", "-o", "value", made["device"]], check=0).out.strip(), "vz-vswap")
+        self.assertIn("made by vzctl", vzhost.feature("vswap.device")["detail"])
+        again = vswap("start", "--json", check=0).json()
+        self.assertEqual((again["device"], again["bytes"]), (made["device"], 256 * MIB), "a second start changes nothing")
+        self.assertIn("on ", vswap("status", check=0).out + " ")
+        vswap("stop", check=0)
+        self.assertEqual((zrams(), swaps()), self.before)
+        self.assertFalse(RECORD.exists())
+        self.assertRc(vswap("stop"), 0)
+
+    def test_size_follows_from_what_is_promised(self):
+        ram = int(re.search(r"MemTotal: +(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) * 1024
+        self.assertEqual(vswap("start", "--json", check=0).json()["bytes"], ram // 2 // 4096 * 4096)
+        vswap("stop", check=0)
+        self.create("--ram", "64M", "--swap", f"{ram // MIB}M")
+        made = vswap("start", "--json", check=0).json()
+        self.assertEqual(made["bytes"], made["promised"])
+        self.assertEqual(made["promised"], ram // MIB * MIB)
+
+    def test_bad_input_is_refused(self):
+        for args in (["start", "--size", "12X"], ["start", "--size", "-1"], ["start", "--size", "1"], ["start", "--size", "0"],
+                     ["start", "--size", "100P"], ["stop", "--size", "1G"], ["begin"], [], ["start", "stop"],
+                     ["start", "--backing", "/nonexistent"]):
+            with self.subTest(args=args):
+                refused = vswap(*args)
+                self.assertNotEqual(refused.rc, 0, repr(refused))
+                self.assertEqual((zrams(), swaps()), self.before)
+
+    def test_a_compressor_that_is_not_there(self):
+        conf = pathlib.Path("/etc/vz/vz.conf")
+        old = conf.read_text()
+        self.addCleanup(conf.write_text, old)
+        conf.write_text(old + '\nVSWAP_COMPRESSOR="squeeze"\n')
+        refused = vswap("start")
+        self.assertNotEqual(refused.rc, 0)
+        self.assertIn("squeeze", refused.err)
+        self.assertEqual((zrams(), swaps()), self.before)
+
+    def test_a_bad_record_is_no_licence(self):
+        for text in ("", "{}", '{"version":2}'):
+            RECORD.write_text(text)
+            self.assertNotEqual(vswap("start").rc, 0)
+            self.assertNotEqual(vswap("stop").rc, 0)
+            self.assertEqual((zrams(), swaps()), self.before)
+        RECORD.unlink()
+
+
+class Foreign(VswapTest):
+    def test_devices_of_others_stay_as_they_are(self):
+        theirs, empty = self.foreign(), self.foreign(size="")
+        page = head(theirs)
+        made = vswap("start", "--size", "128M", "--json", check=0).json()
+        self.assertNotIn(made["device"], (theirs, empty))
+        vswap("stop", check=0)
+        self.assertIn(theirs, swaps())
+        self.assertEqual(head(theirs), page)
+        self.assertEqual(pathlib.Path("/sys/block", empty[5:], "disksize").read_text().strip(), "0")
+
+    def test_a_number_that_was_given_away(self):
+        """Our device went, the kernel gave its number to somebody else: the record names nothing any more."""
+        made = vswap("start", "--size", "128M", "--json", check=0).json()["device"]
+        remove_foreign(made)
+        theirs = self.foreign()
+        self.assertEqual(theirs, made)
+        page = head(theirs)
+        self.assertEqual(status()["state"], "off")
+        self.assertRc(vswap("stop"), 0)
+        self.assertIn(theirs, swaps())
+        self.assertEqual(head(theirs), page)
+        ours = vswap("start", "--size", "128M", "--json", check=0).json()["device"]
+        self.assertNotEqual(ours, theirs)
+        self.assertEqual(head(theirs), page)
+
+    def test_our_device_in_other_hands(self):
+        made = vswap("start", "--size", "128M", "--json", check=0).json()["device"]
+        run(["swapoff", made], check=0)
+        run(["mkswap", "-L", "theirs", made], check=0)
+        run(["swapon", made], check=0)
+        self.addCleanup(remove_foreign, made)
+        page = head(made)
+        for verb in ("start", "stop", "status"):
+            refused = vswap(verb)
+            self.assertNotEqual(refused.rc, 0, verb)
+            self.assertIn("holds something else", refused.err)
+        self.assertIn(made, swaps())
+        self.assertEqual(head(made), page)
+        RECORD.unlink()
+
+
+class Faults(VswapTest):
+    def steps(self, *args):
+        with tempfile.NamedTemporaryFile("r") as trace:
+            vswap(*args, env={"VZ_FAULT_TRACE": trace.name}, check=0)
+            return trace.read().split()
+
+    def kill_at(self, step, *args):
+        killed = vswap(*args, env={"VZ_FAULT": step})
+        self.assertEqual(killed.rc, -signal.SIGKILL, f"{step} was not reached: {killed}")
+
+    def test_start_goes_on_from_every_step(self):
+        steps = self.steps("start", "--size", "64M")
+        vswap("stop", check=0)
+        self.assertGreaterEqual(set(steps), {"vswap.add", "vswap.size", "vswap.format", "vswap.on"})
+        for step in steps:
+            with self.subTest(step=step):
+                self.kill_at(step, "start", "--size", "64M")
+                status()
+                made = vswap("start", "--size", "64M", "--json", check=0).json()
+                self.assertEqual((made["state"], made["bytes"]), ("on", 64 * MIB))
+                self.assertEqual(len(zrams()), len(self.before[0]) + 1)
+                vswap("stop", check=0)
+                self.assertEqual((zrams(), swaps()), self.before)
+
+    def test_stop_takes_away_what_a_killed_start_left(self):
+        for step in ("vswap.add", "vswap.size", "vswap.format", "vswap.on", "vswap.done"):
+            with self.subTest(step=step):
+                self.kill_at(step, "start", "--size", "64M")
+                vswap("stop", check=0)
+                self.assertEqual((zrams(), swaps()), self.before)
+
+    def test_stop_goes_on_from_every_step(self):
+        vswap("start", "--size", "64M", check=0)
+        steps = self.steps("stop")
+        self.assertGreaterEqual(set(steps), {"vswap.off", "vswap.remove", "vswap.forget"})
+        for step in steps:
+            with self.subTest(step=step):
+                vswap("start", "--size", "64M", check=0)
+                self.kill_at(step, "stop")
+                vswap("stop", check=0)
+                self.assertEqual((zrams(), swaps()), self.before)
+                self.assertFalse(RECORD.exists())
+
+
+class Containers(VswapTest):
+    def setUp(self):
+        super().setUp()
+        # Nothing but ours: what else is on takes the pages, and the test would measure that.
+        for device in self.before[1]:
+            run(["swapoff", device], check=0)
+            self.addCleanup(run, ["swapon", "-p", self.before[1][device], device])
+        vswap("start", "--size", "512M", check=0)
+
+    def fill(self, ctid, megabytes):
+        vzctl("exec2", ctid, "mkdir -p /m; grep -q ' /m ' /proc/mounts || mount -t tmpfs -o size=1g none /m; "
+                             f"dd if=/dev/urandom of=/m/data bs=1M count={megabytes} 2>/dev/null", check=0)
+
+    def read_seconds(self, ctid):
+        """Seconds and pages of swap-in that one pass over the data takes."""
+        began, pages = time.monotonic(), vmstat("pswpin")
+        self.inside(ctid, "cat /m/data >/dev/null", timeout=600)
+        return time.monotonic() - began, vmstat("pswpin") - pages
+
+    def test_stop_is_refused_while_it_holds_what_fits_nowhere(self):
+        ctid = self.start("--ram", "32M", "--swap", "128M")
+        self.fill(ctid, 96)
+        before = self.inside(ctid, "md5sum /m/data")
+        refused = vswap("stop")
+        self.assertRc(refused, 6)
+        self.assertIn(f"container {ctid}", refused.err)
+        self.assertEqual(status()["state"], "on")
+        self.assertEqual(events(ctid)["oom_kill"], 0)
+        self.assertEqual(self.inside(ctid, "md5sum /m/data"), before)
+        set_(ctid, "--ram", "192M", "--swap", "128M", check=0)
+        vswap("stop", check=0)
+        self.assertEqual(self.inside(ctid, "md5sum /m/data"), before)
+        self.assertEqual(events(ctid)["oom_kill"], 0)
+
+    def test_without_the_module_io_max_slows_the_container_down(self):
+        if status()["mechanism"] != "riops":
+            self.skipTest(f"mechanism here: {status()['mechanism']}")
+        ctid = self.start("--ram", "32M", "--swap", "128M", "--vswap-rate", "0")
+        self.assertNotIn("riops=", value(ctid, "io.max"))
+        self.fill(ctid, 80)
+        free, _ = self.read_seconds(ctid)
+        set_(ctid, "--vswap-rate", "2000", check=0)
+        self.assertRegex(value(ctid, "io.max"), r"riops=2000\b")
+        slow, pages = self.read_seconds(ctid)
+        print(f"# unlimited {free:.2f} s; at 2000 reads/s {slow:.2f} s for {pages} pages: {pages / slow:.0f} pages/s")
+        self.assertGreater(pages, 8000)
+        self.assertGreater(slow, 1.5 * free)
+        self.assertLess(pages / slow, 2000 * 1.1)
+        self.assertIn("riops", vzhost.feature("vswap.mechanism")["detail"])
+        set_(ctid, "--vswap-rate", "0", check=0)
+        self.assertNotIn("riops=2000", value(ctid, "io.max"))
+
+    def test_swap_that_comes_after_the_container(self):
+        vswap("stop", check=0)
+        ctid = self.start("--ram", "32M", "--swap", "128M", "--vswap-rate", "3000")
+        if status()["mechanism"] == "module":
+            self.skipTest("not by io.max")
+        self.assertNotIn("riops=", value(ctid, "io.max"))
+        vswap("start", "--size", "256M", check=0)
+        self.assertRegex(value(ctid, "io.max"), r"riops=3000\b")
+
+    def test_rates_that_make_no_sense(self):
+        for rate in ("-1", "10000001", "1.5", "x", "", "99999999999999999999"):
+            refused = vzctl("create", self.new_id(), "--ostemplate", vzhost.busybox_template(), "--vswap-rate", rate)
+            self.assertIn(refused.rc, (20, 21), f"{rate}: {refused}")
+
+    def test_a_container_is_spared_half_of_its_ram(self):
+        ctid = self.start("--ram", "64M", "--swap", "64M")
+        self.assertEqual(number(ctid, "memory.low"), 32 * MIB)
+        set_(ctid, "--oomguarpages", "40M", check=0)
+        self.assertEqual(number(ctid, "memory.low"), 40 * MIB)
+        self.assertEqual((scope(ctid) / "memory.low").read_text().strip(), "max")
+        self.assertNotEqual((scope(ctid).parent / "memory.low").read_text().strip(), "0")
+
+    def test_cutting_swap_that_is_in_use_says_why_not(self):
+        ctid = self.start("--ram", "32M", "--swap", "128M")
+        self.fill(ctid, 80)
+        refused = set_(ctid, "--ram", "256M", "--swap", "0")
+        self.assertNotEqual(refused.rc, 0)
+        self.assertRegex(refused.err, r"only when they are used")
+        self.assertRegex(refused.err, r"--swap \d+M fits now")
+        self.assertEqual((number(ctid, "memory.max"), number(ctid, "memory.swap.max")), (32 * MIB, 128 * MIB))
+
+
+class Oom(VswapTest):
+    def test_count_survives_a_restart_and_vzd_says_who(self):
+        with tempfile.TemporaryFile("w+") as log:
+            vzd = subprocess.Popen([BIN / "vzd", "-v"],
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.addCleanup(vzd.wait)
+            self.addCleanup(vzd.terminate)
+            wait_for(lambda: pathlib.Path("/run/vz/vzd.sock").exists(), what="vzd")
+            ctid = self.start("--ram", "48M", "--swap", "0")
+            self.assertNotEqual(vzctl("exec2", ctid, "dd if=/dev/urandom of=/dev/null bs=200M count=1").rc, 0)
+            killed = events(ctid)["oom_kill"]
+            self.assertGreater(killed, 0)
+
+            def line():
+                log.seek(0)
+                return re.search(rf"CT {ctid}: out of memory: killed process (\d+) \(dd\).*", log.read())
+            found = wait_for(line, what="vzd's line")
+            self.assertRegex(found[0], r"of 48 MiB RAM")
+            vzctl("restart", ctid, "--fast", check=0)
+            self.assertEqual(events(ctid)["oom_kill"], 0)
+            self.assertEqual(int(pathlib.Path(f"/run/vz/oom/{ctid}").read_text()), killed)
+
+
+class Refused(VswapTest):
+    def test_private_memory_needs_its_program(self):
+        if vzhost.feature("bpf.privvm")["present"]:
+            self.skipTest("the programs are loaded")
+        ctid = self.create("--ram", "64M", "--swap", "64M", "--vm_overcommit", "1.5")
+        refused = vzctl("start", ctid)
+        self.assertNotEqual(refused.rc, 0)
+        self.assertIn("VM_OVERCOMMIT", refused.err)
+        vzctl("start", ctid, "--force", check=0)
+
+    def test_create_refuses_what_no_start_could_do(self):
+        for options in (("--numproc", "0"), ("--cpumask", "4000"), ("--numproc", "0:0")):
+            refused = vzctl("create", self.new_id(), "--ostemplate", vzhost.busybox_template(), *options)
+            self.assertEqual(refused.rc, 21, repr(refused))
+
+
+class Zz_Module(VswapTest):
+    @classmethod
+    def setUpClass(cls):
+        if not MODULE.exists():
+            raise unittest.SkipTest(f"no {MODULE}: tests/lab/kmod KERNEL builds it")
+        if not pathlib.Path("/sys/module/vz").exists():
+            run(["insmod", MODULE], check=0)
+
+    def setUp(self):
+        super().setUp()
+        vswap("start", "--size", "512M", check=0)
+
+    def test_rows(self):
+        self.assertIn("ABI", vzhost.feature("vz.module")["detail"])
+        for row in ("bpf.vswap", "bpf.privvm", "vswap.mechanism", "vswap.device"):
+            self.assertTrue(vzhost.feature(row)["present"], vzhost.feature(row))
+        self.assertEqual(status()["mechanism"], "module")
+
+    def test_files_of_proc_are_the_containers(self):
+        ctid = self.start("--ram", "64M", "--swap", "96M")
+        meminfo = self.inside(ctid, "cat /proc/meminfo")
+        self.assertRegex(meminfo, r"MemTotal: +65536 kB")
+        self.assertRegex(meminfo, r"SwapTotal: +98304 kB")
+        self.assertLess(float(self.inside(ctid, "cat /proc/uptime").split()[0]), 120)
+        self.assertIn("vzfs /proc/meminfo ", self.inside(ctid, "cat /proc/mounts").replace("none /proc", "vzfs /proc"))
+        self.assertNotIn("/dev/.proc", self.inside(ctid, "cat /proc/mounts; ls -a /dev"))
+
+    def test_private_memory_is_bounded(self):
+        ctid = self.start("--ram", "64M", "--swap", "64M", "--vm_overcommit", "1")
+        refused = vzctl("exec2", ctid, "dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1")
+        self.assertNotEqual(refused.rc, 0)
+        self.assertEqual(events(ctid)["oom_kill"], 0, "ENOMEM, never a kill")
+        set_(ctid, "--vm_overcommit", "8", check=0)
+        self.inside(ctid, "dd if=/dev/zero of=/dev/null bs=100M count=1 2>&1")
+
+    def test_rate_is_kept_and_follows_set(self):
+        ctid = self.start("--ram", "32M", "--swap", "128M", "--vswap-rate", "2000")
+        vzctl("exec2", ctid, "mkdir -p /m; mount -t tmpfs none /m; dd if=/dev/urandom of=/m/data bs=1M count=40 2>/dev/null",
+              check=0)
+        began, pages = time.monotonic(), vmstat("pswpin") + vmstat("pswpout")
+        self.inside(ctid, "cat /m/data >/dev/null", timeout=600)
+        slow, pages = time.monotonic() - began, vmstat("pswpin") + vmstat("pswpout") - pages
+        print(f"# module at 2000 pages/s: {pages} pages in {slow:.2f} s")
+        self.assertGreater(pages, 4000)
+        self.assertLess(pages / slow, 2000 * 1.15)
+        set_(ctid, "--vswap-rate", "0", check=0)
+        began = time.monotonic()
+        self.inside(ctid, "cat /m/data >/dev/null", timeout=600)
+        self.assertLess(time.monotonic() - began, slow / 1.5)
+
+    def test_entries_come_and_go(self):
+        ctid = self.start("--ram", "64M", "--swap", "64M")
+        maps = lambda: run([BUILD / "bpf" / "vz-bpf", "status"]).out  # noqa: E731
+        self.assertIn("vswap_swapin", maps())
+        vzctl("stop", ctid, "--fast", check=0)
+        # A container that dies with vzd and vzctl away leaves entries; the next start takes them out.
+        self.assertRc(vzctl("start", ctid), 0)
+
+
+if __name__ == "__main__":
+    labguest.main()
