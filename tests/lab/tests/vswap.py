@@ -1,0 +1,551 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The BPF programs on a stock kernel: the price of virtual swap, sysinfo(2), private memory; loading and replacing them.
+
+VZ_TEST_WITHOUT=vswap,sysinfo,privvm takes those programs away after each load: the tests must fail then.
+"""
+import ctypes
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+import labguest
+import vzbpf
+from labguest import MIB
+from vzbpf import NO_DELAY, PINS, Group, Worker, compile_worker, programs, swap_speed, vmstat, vz_bpf
+from vzhost import BUILD, run, wait_for
+
+MODULE = BUILD / "kmod" / os.uname().release / "vz.ko"
+WITHOUT = [name for name in os.environ.get("VZ_TEST_WITHOUT", "").split(",") if name]
+RAM, SWAP, WORK = 32 * MIB, 256 * MIB, 64  # the worker's 64 MiB are twice the RAM
+
+
+def load(**kw):
+    done = vz_bpf("load", **kw)
+    for name in WITHOUT:
+        for link in PINS.glob(f"link_{name}_*"):
+            link.unlink()
+    return done
+
+
+def loaded_module():
+    return pathlib.Path("/sys/module/vz").exists()
+
+
+class Programs(unittest.TestCase):
+    """Everything is loaded, one group that stands for a container."""
+
+    @classmethod
+    def setUpClass(cls):
+        if len(pathlib.Path("/proc/swaps").read_text().splitlines()) < 2:
+            raise unittest.SkipTest("needs swap: tests/lab/run --swap 1G")
+        if not loaded_module():
+            if not MODULE.exists():
+                raise unittest.SkipTest(f"no {MODULE}: tests/lab/kmod KERNEL builds it")
+            run(["insmod", MODULE], check=0)
+        compile_worker("memory_worker")
+        compile_worker("map_worker")
+        load(check=0)
+
+    def group(self, ram=RAM, swap=SWAP, **kw):
+        group = Group(ram, swap, **kw)
+        self.addCleanup(group.remove)
+        return group
+
+
+class Price(Programs):
+    fastest = {}  # threads -> pages per second without a limit: what this machine can do
+
+    def most(self, *options):
+        if options not in self.fastest:
+            self.fastest[options] = swap_speed(self.group(), WORK, 1, 2, *options, rate=0)[1]
+            print(f"# unlimited: {self.fastest[options]:.0f} pages/s {' '.join(options)}")
+        return self.fastest[options]
+
+    def check_rate(self, rate, threads, *options):
+        """Within 5 %. A busy host may stop the guest for a while: too slow is tried again, too fast is not."""
+        most = self.most(*options)
+        if most < 1.3 * rate:
+            self.skipTest(f"this machine swaps {most:.0f} pages/s at most")
+        for _ in range(3):
+            ours, kernels = swap_speed(self.group(), WORK, threads, 6, *options, rate=rate)
+            print(f"# {rate} pages/s, {threads} threads: {ours:.0f} by the programs, {kernels:.0f} by the kernel")
+            self.assertLess(max(ours, kernels), 1.05 * rate)
+            if min(ours, kernels) > 0.95 * rate:
+                return
+        self.fail(f"three times slower than 95 % of {rate} pages/s")
+
+    def test_2400_one_thread(self):
+        self.check_rate(2400, 1)
+
+    def test_2400_four_threads(self):
+        self.check_rate(2400, 4)
+
+    def test_25600_one_thread(self):
+        self.check_rate(25600, 1)
+
+    def test_25600_four_threads(self):
+        self.check_rate(25600, 4)
+
+    def test_100000_one_thread(self):
+        self.check_rate(100000, 1)
+
+    def test_100000_four_threads(self):
+        self.check_rate(100000, 4)
+
+    def test_reading_pays_as_well(self):
+        self.check_rate(2400, 2, "read")
+
+    def test_shared_memory_pays_as_well(self):
+        self.check_rate(2400, 2, "shared")
+
+    def test_on_all_cpus_it_is_never_faster(self):
+        ours, kernels = swap_speed(self.group(), WORK, 4, 5, rate=200, cpus=None)
+        self.assertLess(max(ours, kernels), 1.05 * 200)
+        self.assertAlmostEqual(ours, kernels, delta=10)
+
+    def test_an_outer_container_limits_all_inner_ones(self):
+        """Two at 1 000 000 pages/s each, in one at 1500: that one is below its own limit and pays for what comes in."""
+        outer = self.group(8 * RAM, 8 * SWAP)
+        (outer.path / "cgroup.subtree_control").write_text("+memory")
+        inner = [self.group(parent=outer.path) for _ in range(2)]
+        workers = [Worker(group, WORK, 1, 5) for group in inner]
+        outer.configure(rate=1500)
+        for group in inner:
+            group.configure(rate=1000000)
+        began = time.monotonic()
+        for worker in workers:
+            worker.go()
+        for worker in workers:
+            worker.end()
+        passed = time.monotonic() - began
+        states = [group.state() for group in inner]
+        self.assertEqual(outer.state().swapin, sum(state.swapin for state in states))
+        self.assertEqual(outer.state().swapout, 0)
+        self.assertLess(outer.state().swapin / passed, 1.05 * 1500)
+        self.assertGreater(outer.state().swapin / passed, 0.8 * 1500)
+
+    def test_below_ram_nothing_is_paid(self):
+        group = self.group(4 * RAM)
+        group.configure(rate=10)
+        worker = Worker(group, WORK, 2, 2)
+        self.assertGreater(worker.go().end(), 100000)
+        state = group.state()
+        self.assertEqual((state.swapped, state.delayed_ns), (0, 0))
+
+    def test_a_neighbour_pays_nothing(self):
+        payer, free = self.group(), self.group()
+        thrashing = [Worker(payer, WORK, 4, 5), Worker(free, WORK, 1, 4)]
+        payer.configure(rate=500)
+        began, before = time.monotonic(), vmstat("pswpin", "pswpout")
+        thrashing[0].go()
+        thrashing[1].go().end()
+        passed = time.monotonic() - began
+        theirs = vmstat("pswpin", "pswpout") - before - payer.state().swapped
+        thrashing[0].end()
+        self.assertLess(payer.state().swapped / (time.monotonic() - began), 1.1 * 500)
+        self.assertGreater(theirs / passed, 3 * 500)
+
+    def test_no_delay_flag(self):
+        group = self.group()
+        worker = Worker(group, WORK, 2, 3)
+        group.configure(rate=100, flags=NO_DELAY)
+        before = group.state().swapped
+        worker.go().end()
+        state = group.state()
+        self.assertGreater(state.swapped - before, 3 * 1000)
+        self.assertEqual(state.delayed_ns, 0)
+        worker = Worker(group, WORK, 2, 3)  # the same group pays when the flag is gone
+        group.configure(rate=1000)
+        before = group.state().swapped
+        worker.go().end()
+        self.assertLess(group.state().swapped - before, 4 * 1000)
+        self.assertGreater(group.state().delayed_ns, 2e9)
+
+    def test_foreign_reclaim_is_not_paid(self):
+        group = self.group(8 * RAM)
+        worker = Worker(group, WORK, 1, 1)
+        group.configure(rate=10)
+        began = time.monotonic()
+        group.reclaim(RAM)
+        passed = time.monotonic() - began
+        self.assertGreater(group.number("memory.swap.current"), RAM / 2)
+        self.assertLess(passed, 5)
+        self.assertEqual(group.state().swapped, 0)
+        group.configure(rate=0)
+        worker.go().end()
+
+    def test_kswapd_is_not_paid(self):
+        """The host itself runs short: kswapd swaps a container out that is far below its limit."""
+        group = self.group(1024 * MIB, None)
+        worker = Worker(group, 256, 1, 1)
+        group.configure(rate=10)
+        hog = self.group(None, 0)
+        by_kswapd = vmstat("pgsteal_kswapd")
+        wanted = 64 * MIB
+        size = int(re.search(r"MemAvailable:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) // 1024 + 80
+        eater = Worker(hog, size, 1, 1)
+        wait_for(lambda: group.number("memory.swap.current") > wanted, 20, "kswapd swapping the group out")
+        self.assertGreater(vmstat("pgsteal_kswapd"), by_kswapd)
+        self.assertEqual(group.state().swapped, 0)
+        hog.kill()
+        del eater
+        group.configure(rate=0)
+        worker.go().end()
+
+    def read_memory(self, worker, reader):
+        """process_vm_readv of the worker's first 32 MiB, in `reader` (a function that starts a process)."""
+        code = f"""
+import ctypes, time
+libc = ctypes.CDLL(None, use_errno=True)
+size = {RAM}
+class Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+buffer = ctypes.create_string_buffer(1 << 20)
+began, done = time.monotonic(), 0
+while done < size:
+    here, there = Vector(ctypes.addressof(buffer), 1 << 20), Vector({worker.address} + done, 1 << 20)
+    got = libc.process_vm_readv({worker.process.pid}, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    assert got > 0, ctypes.get_errno()
+    done += got
+print(time.monotonic() - began)
+"""
+        status, out = reader(sys.executable, "-c", code)
+        self.assertEqual(status, 0)
+        return float(out)
+
+    def check_remote(self, *options):
+        group = self.group(8 * RAM)
+        worker = Worker(group, WORK, 1, 1, *options)
+
+        def outside(*argv):
+            done = run(argv)
+            return done.rc, done.out
+
+        for name, reader in (("outside", outside), ("inside", group.run)):
+            with self.subTest(reader=name):
+                group.configure(rate=0)
+                group.reclaim(2 * RAM)
+                group.configure(rate=100)
+                before, pages = group.state(), vmstat("pswpin")
+                passed = self.read_memory(worker, reader)
+                came_in = vmstat("pswpin") - pages
+                self.assertGreater(came_in, 2000, "the reader has to bring pages in")
+                # the reader inside is a Python whose own few pages may have been swapped out with the worker's
+                self.assertLess(group.state().swapin - before.swapin, 0.1 * came_in)
+                self.assertLess(passed, came_in / 100 / 2)
+        group.configure(rate=0)
+        worker.go().end()
+
+    def test_remote_readers_pay_nothing(self):
+        self.check_remote()
+
+    def test_remote_readers_of_shared_memory_pay_nothing(self):
+        self.check_remote("shared")
+
+    def test_kill_ends_a_sleep(self):
+        group = self.group()
+        Worker(group, WORK, 4, 60).go()
+        group.configure(rate=5)
+        time.sleep(2)
+        began = time.monotonic()
+        group.kill()
+        self.assertLess(time.monotonic() - began, 3)
+
+
+class Sysinfo(Programs):
+    FORM = "=q3Q4Q2QHHxxxx2QI"
+    CODE = """
+import ctypes, sys
+buffer = ctypes.create_string_buffer(128)
+assert ctypes.CDLL(None).sysinfo(buffer) == 0
+sys.stdout.write(buffer.raw.hex())
+"""
+
+    def ask(self, group=None):
+        argv = [sys.executable, "-c", self.CODE]
+        out = group.run(*argv)[1] if group else run(argv, check=0).out
+        fields = struct.unpack_from(self.FORM, bytes.fromhex(out))
+        names = ("uptime", "load1", "load5", "load15", "totalram", "freeram", "sharedram", "bufferram", "totalswap",
+                 "freeswap", "procs", "pad", "totalhigh", "freehigh", "mem_unit")
+        return dict(zip(names, fields))
+
+    def test_inside_shows_ram_and_swap(self):
+        group = self.group(48 * MIB, 80 * MIB)
+        group.configure(boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 5_000_000_000)
+        worker = Worker(group, WORK, 1, 1)
+        seen, host = self.ask(group), self.ask()
+        self.assertEqual((seen["totalram"], seen["totalswap"], seen["bufferram"]), (48 * MIB, 80 * MIB, 0))
+        used = 80 * MIB - seen["freeswap"]
+        self.assertAlmostEqual(used, group.number("memory.swap.current"), delta=4 * MIB)
+        self.assertGreater(used, 10 * MIB)
+        self.assertLess(seen["freeram"], 16 * MIB)
+        self.assertIn(seen["uptime"], range(5, 15))
+        self.assertEqual(seen["procs"], 2)  # the worker and the one that asks
+        self.assertGreater(host["totalram"], 500 * MIB)
+        self.assertGreater(host["totalswap"], 500 * MIB)
+        worker.go().end()
+
+    def test_an_outer_limit_bounds(self):
+        outer = self.group(None, None)
+        (outer.path / "cgroup.subtree_control").write_text("+memory")
+        inner = self.group(256 * MIB, None, parent=outer.path)
+        outer.limit(96 * MIB, 32 * MIB)
+        inner.configure()
+        seen = self.ask(inner)
+        self.assertEqual((seen["totalram"], seen["totalswap"]), (96 * MIB, 32 * MIB))
+
+    def test_without_limits_the_host_bounds(self):
+        group = self.group(None, None)
+        group.configure()
+        seen, host = self.ask(group), self.ask()
+        self.assertEqual((seen["totalram"], seen["totalswap"]), (host["totalram"], host["totalswap"]))
+
+    def test_a_group_that_is_no_container_sees_the_host(self):
+        seen, host = self.ask(self.group()), self.ask()
+        self.assertEqual(seen["totalram"], host["totalram"])
+        self.assertGreater(seen["procs"], 3)
+
+    def test_bad_addresses_stay_errors(self):
+        group = self.group()
+        group.configure()
+        code = "import ctypes; print(ctypes.CDLL(None).sysinfo(ctypes.c_void_p(8)))"
+        self.assertEqual(group.run(sys.executable, "-c", code), (0, "-1\n"))
+
+    def test_32_bit_programs(self):
+        source, program = pathlib.Path("/tmp/sysinfo32.c"), pathlib.Path("/tmp/sysinfo32")
+        source.write_text("""
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <sys/mman.h>
+int main(void) {
+  unsigned *at = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+  int ret;
+  __asm__ volatile("int $0x80" : "=a"(ret) : "a"(116), "b"((unsigned)(unsigned long)at) : "memory");
+  printf("%d %u %u %u\\n", ret, at[4], at[8], at[13]);
+  return 0;
+}
+""")
+        run(["gcc", "-o", program, source], check=0)
+        group = self.group(48 * MIB, 80 * MIB)
+        group.configure()
+        ret, ram, swap, unit = map(int, group.run(program)[1].split())
+        if ret == -38:
+            self.skipTest("this kernel runs no 32-bit programs")
+        self.assertEqual((ret, ram * unit, swap * unit), (0, 48 * MIB, 80 * MIB))
+
+
+class PrivateMemory(Programs):
+    def ask(self, group, *words):
+        """One request of map_worker: its answer. The process lives on until the group is killed."""
+        child = group.spawn(compile_worker("map_worker"), *words)
+        return child.stdout.readline().strip()
+
+    def empty_group(self, **conf):
+        group = self.group(512 * MIB, 0)
+        group.configure(**conf)
+        return group
+
+    def settled(self, group, timeout=10):
+        """held, once what has exited is gone."""
+        wait_for(lambda: group.state().held == group.private_pages(), timeout,
+                 f"held {group.state().held} to be VmData {group.private_pages()}")
+        return group.state().held
+
+    def test_held_is_what_the_kernel_counts(self):
+        group = self.empty_group()
+        for seed in range(4):
+            child = group.spawn(compile_worker("map_worker"), "hold", seed)
+            self.assertEqual(child.stdout.readline().strip(), "ready")
+        self.assertGreater(self.settled(group), 4 * 100)
+        self.assertGreaterEqual(group.state().maxheld, group.state().held)
+        group.kill()
+        self.assertEqual(self.settled(group), 0)
+        self.assertEqual(group.state().failcnt, 0)
+
+    def test_fork_and_exec_and_exit_return_everything(self):
+        group = self.empty_group()
+        done = [group.spawn(compile_worker("map_worker"), "mix", seed, 400) for seed in range(3)]
+        for child in done:
+            child.communicate(timeout=120)
+        self.assertEqual([child.returncode for child in done], [0, 0, 0])
+        self.assertEqual(self.settled(group), 0)
+        self.assertGreater(group.state().maxheld, 1000)
+
+    def test_killed_while_it_maps(self):
+        group = self.empty_group()
+        for seed in range(6):
+            group.spawn(compile_worker("map_worker"), "mix", 100 + seed, 100000)
+        wait_for(lambda: group.state().held > 1000, what="some memory held")
+        time.sleep(1)
+        group.kill()
+        self.assertEqual(self.settled(group), 0)
+
+    def test_over_the_limit_is_enomem(self):
+        group = self.empty_group(privvm=64 * MIB // vzbpf.PAGE)
+        self.assertEqual(self.ask(group, "mmap", 16), "ok")
+        for what in ("mmap", "brk"):
+            with self.subTest(what):
+                failed = group.state().failcnt
+                self.assertEqual(self.ask(group, what, 100), "ENOMEM")
+                self.assertGreater(group.state().failcnt, failed)
+        self.assertEqual(self.ask(group, "fork", 30), "ENOMEM")
+        self.assertLessEqual(group.state().maxheld, 64 * MIB // vzbpf.PAGE)
+        group.kill()
+        self.assertEqual(self.settled(group), 0)
+
+    def test_page_faults_and_shared_memory_are_not_refused(self):
+        group = self.empty_group(privvm=1)  # less than any program has: it starts, and may not map
+        group.configure(privvm=64 * MIB // vzbpf.PAGE)
+        child = group.spawn(compile_worker("map_worker"), "mmap", 60)
+        self.assertEqual(child.stdout.readline().strip(), "ok")
+        group.configure(privvm=1)
+        self.assertEqual(self.ask(group, "shared", 100), "ok")
+        group.configure(privvm=64 * MIB // vzbpf.PAGE)
+        stack = group.spawn(compile_worker("map_worker"), "stack", 6)
+        self.assertEqual(stack.stdout.readline().strip(), "ok")
+
+    def test_two_that_ask_at_the_same_time_do_not_both_get_the_last(self):
+        limit = 200 * MIB // vzbpf.PAGE
+        group = self.empty_group(privvm=limit)
+        children = [group.spawn(compile_worker("map_worker"), "mmap", 30) for _ in range(12)]
+        answers = [child.stdout.readline().strip() for child in children]
+        self.assertEqual(set(answers), {"ok", "ENOMEM"})
+        self.assertLessEqual(group.state().maxheld, limit)
+        self.assertLessEqual(self.settled(group), limit)
+
+    def test_raising_the_limit_takes_effect_at_once(self):
+        group = self.empty_group(privvm=32 * MIB // vzbpf.PAGE)
+        self.assertEqual(self.ask(group, "mmap", 64), "ENOMEM")
+        group.configure(privvm=128 * MIB // vzbpf.PAGE)
+        self.assertEqual(self.ask(group, "mmap", 64), "ok")
+
+    def test_outside_nothing_is_counted_or_refused(self):
+        group = self.group(512 * MIB, 0)  # no configuration
+        self.assertEqual(self.ask(group, "mmap", 100), "ok")
+
+
+class Zz_Loading(Programs):
+    """Last: the end of it is a kernel that is locked down."""
+
+    def test_a_all_are_attached(self):
+        found = programs(vz_bpf("status"))
+        if not WITHOUT:
+            self.assertEqual([name for name, program in found.items() if not program["attached"]], [])
+        self.assertIn("vswap_swapin", found)
+
+    def test_b_reload_under_load_keeps_counters_and_rate(self):
+        group = self.group()
+        worker = Worker(group, WORK, 4, 8)
+        group.configure(rate=2400)
+        counts, began = [group.state().swapped], time.monotonic()
+        worker.go()
+        for _ in range(4):
+            time.sleep(1)
+            load(check=0)
+            counts.append(group.state().swapped)
+        worker.end()
+        counts.append(group.state().swapped)
+        self.assertEqual(counts, sorted(counts))
+        speed = (counts[-1] - counts[0]) / (time.monotonic() - began)
+        self.assertAlmostEqual(speed, 2400, delta=0.05 * 2400)
+
+    def test_c_reload_keeps_private_memory(self):
+        group = self.group(512 * MIB, 0)
+        group.configure()
+        child = group.spawn(compile_worker("map_worker"), "mix", 3, 1000000)
+        for _ in range(3):
+            load(check=0)
+        self.assertIsNone(child.poll())
+        group.kill()
+        wait_for(lambda: group.state().held == 0, what=f"held {group.state().held} to be 0")
+
+    def test_d_killed_loads_leave_one_set_of_programs(self):
+        for number in range(16):
+            child = subprocess.Popen([vzbpf.VZ_BPF, "load"], stdout=subprocess.DEVNULL)
+            time.sleep(0.05 + 0.12 * number)
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        load(check=0)
+        self.assertEqual([pin.name for pin in PINS.glob("new_*")], [])
+        group = self.group()
+        worker = Worker(group, WORK, 1, 4)
+        group.configure(rate=2400)
+        before, kernel = group.state().swapped, vmstat("pswpin", "pswpout")
+        worker.go().end()
+        # two sets at work would count everything twice
+        self.assertAlmostEqual(group.state().swapped - before, vmstat("pswpin", "pswpout") - kernel, delta=500)
+
+    def test_e_two_loads_at_a_time(self):
+        children = [subprocess.Popen([vzbpf.VZ_BPF, "load"], stdout=subprocess.DEVNULL) for _ in range(3)]
+        self.assertEqual([child.wait(timeout=120) for child in children], [0, 0, 0])
+        self.assertEqual([pin.name for pin in PINS.glob("new_*")], [])
+
+    def test_f_unload_and_load(self):
+        vz_bpf("unload", check=0)
+        self.assertFalse(PINS.exists())
+        self.assertEqual(vz_bpf("status").rc, 1)
+        load(check=0)
+        vz_bpf("unload", check=0)
+        vz_bpf("unload", check=0)
+        load(check=0)
+
+    def test_g_not_on_a_bpf_file_system(self):
+        done = vz_bpf("load", "--pin-dir", "/tmp/pins")
+        self.assertEqual(done.rc, 1)
+        self.assertIn("not on a BPF file system", done.err)
+
+    def test_h_without_privileges(self):
+        done = run(["setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all", vzbpf.VZ_BPF, "load"])
+        self.assertEqual(done.rc, 1, repr(done))
+        self.assertRegex(done.out, "Permission denied|needs root")
+
+    def test_i_maps_of_another_layout(self):
+        vz_bpf("unload", check=0)
+        PINS.mkdir(parents=True)
+        path = ctypes.create_string_buffer(str(PINS / "vz_state").encode())
+        fd = vzbpf.bpf(0, struct.pack("=5I", 1, 8, 56, 8192, 1))  # BPF_MAP_CREATE: values of 56 bytes
+        vzbpf.bpf(6, struct.pack("=QI", ctypes.addressof(path), fd))  # BPF_OBJ_PIN
+        os.close(fd)
+        found = programs(vz_bpf("load"))
+        vz_bpf("unload", check=0)
+        load(check=0)
+        self.assertFalse(any(program["attached"] for program in found.values()))
+        self.assertIn("another layout", found["vswap_swapin"]["reason"])
+
+    def test_x_without_the_module(self):
+        vz_bpf("unload", check=0)
+        run(["rmmod", "vz"], check=0)
+        found = programs(vz_bpf("load", check=3))
+        self.assertTrue(all(program["attached"] != name.startswith("vswap") for name, program in found.items()))
+        self.assertIn("vz.ko is not loaded", found["vswap_swapin"]["reason"])
+        run(["insmod", MODULE], check=0)
+        self.assertTrue(all(program["attached"] for program in programs(vz_bpf("load", check=0)).values()))
+
+    def test_y_nothing_in_the_kernel_log(self):
+        log = run(["dmesg"], check=0).out
+        bad = re.compile(r"BUG|WARNING:|Oops|Call Trace|general protection|hung task|blocked for more|lockdep|refcount")
+        self.assertEqual([line for line in log.splitlines() if bad.search(line)], [])
+
+    def test_z_locked_down(self):
+        lockdown = pathlib.Path("/sys/kernel/security/lockdown")
+        if not lockdown.exists():
+            self.skipTest("no lockdown in this kernel")
+        lockdown.write_text("integrity")
+        kept = programs(vz_bpf("load"))
+        self.assertIn("locked down", kept["sysinfo_native"]["reason"])
+        self.assertTrue(kept["sysinfo_native"]["attached"], "what was loaded before goes on")
+        vz_bpf("unload", check=0)
+        found = programs(vz_bpf("load", check=3))
+        self.assertIn("locked down (integrity", found["sysinfo_native"]["reason"])
+        self.assertTrue(all(program["attached"] != name.startswith("sysinfo") for name, program in found.items()))
+
+
+if __name__ == "__main__":
+    labguest.main(private=False)

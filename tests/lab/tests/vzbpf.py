@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vz-bpf, its pinned maps and groups of processes, for tests in the lab. No vzctl: the programs know only cgroups."""
+import ctypes
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import time
+
+from labguest import CGROUP, MIB, vzhost
+
+PINS = pathlib.Path("/sys/fs/bpf/vz/1")
+VZ_BPF = vzhost.BUILD / "bpf" / "vz-bpf"
+UNLIMITED = (1 << 64) - 1
+NO_DELAY = 1
+PAGE = 4096
+_SUPPORT = vzhost.SOURCE / "tests" / "support"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attributes):
+    """bpf(2); attributes as bytes."""
+    buffer = ctypes.create_string_buffer(attributes, 128)
+    done = _libc.syscall(321, command, buffer, 128)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return done
+
+
+class Map:
+    """A pinned hash map with 64-bit keys, values as struct formats."""
+
+    def __init__(self, name, form):
+        path = ctypes.create_string_buffer(str(PINS / name).encode())
+        self.form = form
+        self.fd = bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+
+    def _element(self, command, key, value):
+        key = ctypes.c_uint64(key)
+        bpf(command, struct.pack("=I4xQQQ", self.fd, ctypes.addressof(key), ctypes.addressof(value) if value else 0, 0))
+
+    def set(self, key, *values):
+        self._element(2, key, ctypes.create_string_buffer(struct.pack(self.form, *values), struct.calcsize(self.form)))
+
+    def get(self, key):
+        value = ctypes.create_string_buffer(struct.calcsize(self.form))
+        self._element(1, key, value)
+        return struct.unpack(self.form, value.raw)
+
+    def delete(self, key):
+        try:
+            self._element(3, key, None)
+        except FileNotFoundError:
+            pass
+
+    def close(self):
+        os.close(self.fd)
+
+
+class State:
+    def __init__(self, values):
+        (self.tat, self.swapin, self.swapout, self.delayed_ns, self.held, self.maxheld, self.failcnt, _) = values
+        self.swapped = self.swapin + self.swapout
+
+
+def conf_map():
+    return Map("vz_conf", "=QQQII")
+
+
+def state_map():
+    return Map("vz_state", "=8Q")
+
+
+def vz_bpf(*words, **kw):
+    return vzhost.run([VZ_BPF, *words], **kw)
+
+
+def programs(result):
+    """name -> {attached, reason, object}"""
+    return {program["name"]: program for program in json.loads(result.out)["programs"]}
+
+
+def compile_worker(name):
+    built = pathlib.Path("/tmp") / name
+    if not built.exists():
+        vzhost.run(["gcc", "-O2", "-pthread", "-o", built, _SUPPORT / f"{name}.c"], check=0)
+    return built
+
+
+def vmstat(*names):
+    counts = dict(line.split() for line in pathlib.Path("/proc/vmstat").read_text().splitlines())
+    return sum(int(counts[name]) for name in names)
+
+
+class Group:
+    """A cgroup that stands for a container, known to the programs when it has a configuration."""
+    count = 0
+
+    def __init__(self, ram=None, swap=None, parent=CGROUP):
+        Group.count += 1
+        self.path = parent / f"vztest{Group.count}"
+        self.path.mkdir()
+        self.id = self.path.stat().st_ino
+        self.children = []
+        self.limit(ram, swap)
+
+    def limit(self, ram, swap):
+        (self.path / "memory.max").write_text("max" if ram is None else str(ram))
+        (self.path / "memory.swap.max").write_text("max" if swap is None else str(swap))
+
+    def configure(self, rate=0, privvm=UNLIMITED, boot_ns=0, flags=0):
+        state, conf = state_map(), conf_map()
+        try:
+            state.get(self.id)
+        except FileNotFoundError:
+            state.set(self.id, *[0] * 8)
+        conf.set(self.id, rate, privvm, boot_ns, 1, flags)
+        state.close()
+        conf.close()
+
+    def forget(self):
+        for entries in (conf_map(), state_map()):
+            entries.delete(self.id)
+            entries.close()
+
+    def state(self):
+        entries = state_map()
+        try:
+            return State(entries.get(self.id))
+        finally:
+            entries.close()
+
+    def number(self, name):
+        text = (self.path / name).read_text().strip()
+        return float("inf") if text == "max" else int(text)
+
+    def spawn(self, *argv, cpus=None):
+        """A process of the group, with pipes."""
+        def enter():
+            (self.path / "cgroup.procs").write_text("0")
+            if cpus:
+                os.sched_setaffinity(0, cpus)
+        child = subprocess.Popen([str(word) for word in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 preexec_fn=enter, text=True)
+        self.children.append(child)
+        return child
+
+    def reclaim(self, size):
+        """By us, from outside: as vzctl does when it lowers a limit. As much as there is to take."""
+        try:
+            (self.path / "memory.reclaim").write_text(str(size))
+        except BlockingIOError:
+            pass
+
+    def run(self, *argv, stdin=""):
+        child = self.spawn(*argv)
+        out, _ = child.communicate(stdin, timeout=120)
+        return child.returncode, out
+
+    def pids(self):
+        return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+
+    def private_pages(self):
+        """What the kernel says that the processes' private memory is."""
+        total = 0
+        for pid in self.pids():
+            for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmData:"):
+                    total += int(line.split()[1]) * 1024 // PAGE
+        return total
+
+    def kill(self):
+        (self.path / "cgroup.kill").write_text("1")
+        for child in self.children:
+            child.communicate()
+        self.children = []
+        vzhost.wait_for(lambda: "populated 0" in (self.path / "cgroup.events").read_text(), what="an empty group")
+
+    def remove(self):
+        self.kill()
+        if PINS.exists():
+            self.forget()
+        vzhost.wait_for(self._rmdir, what=f"the end of {self.path}")
+
+    def _rmdir(self):
+        try:
+            self.path.rmdir()
+            return True
+        except OSError:
+            return False
+
+
+class Worker:
+    """memory_worker in a group: filled by the time the constructor returns."""
+
+    def __init__(self, group, megabytes, threads=1, seconds=5.0, *options, cpus=frozenset({0})):
+        # On one CPU unless told otherwise: each page that reclaim takes from a process on several is an interrupt to
+        # the others, and without KVM on a busy machine that takes milliseconds.
+        self.process = group.spawn(compile_worker("memory_worker"), megabytes, threads, seconds, *options, cpus=cpus)
+        self.address = int(self.process.stdout.readline().split()[1], 16)
+
+    def go(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self
+
+    def end(self):
+        """Pages per second."""
+        out = self.process.stdout.read()
+        if self.process.wait(timeout=60) != 0:
+            raise AssertionError(f"memory_worker: status {self.process.returncode}: {out}")
+        return float(out.split()[-1])
+
+
+def swap_speed(group, megabytes, threads, seconds, *options, rate, **kw):
+    """Pages per second that one worker swaps in and out: (as the programs count, as the kernel counts)."""
+    worker = Worker(group, megabytes, threads, seconds, *options, **kw)
+    group.configure(rate=rate)
+    time.sleep(0.05)
+    before, kernel, began = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
+    worker.go()
+    worker.end()
+    passed = time.monotonic() - began
+    return (group.state().swapped - before) / passed, (vmstat("pswpin", "pswpout") - kernel) / passed
+
+
