@@ -4,6 +4,7 @@
 
 #include "vzctl/columns.h"
 #include "vzctl/command.h"
+#include "vzctl/face.h"
 #include "vzctl/format.h"
 
 namespace vzctl {
@@ -137,6 +138,19 @@ _vz_containers() {
 }
 )";
 
+std::string bash_face(const Face& face) {
+  std::string out = fmt::format(
+      "_{}() {{\n    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}\n    COMPREPLY=()\n"
+      "    case $prev in\n",
+      face.name);
+  std::string words = face.words == Values::file   ? "COMPREPLY=($(compgen -f -- \"$cur\"))"
+                      : face.words == Values::ctid ? "_vz_offer \"$(_vz_containers -a)\""
+                                                   : ":";
+  out += bash_values(face.options) + "    esac\n";
+  return out + fmt::format("    case $cur in -*) _vz_offer '{}';; *) {};; esac\n}}\ncomplete -F _{} {}\n\n",
+                           option_words(face.options), words, face.name, face.name);
+}
+
 std::string bash_script() {
   std::string out = "# shellcheck shell=bash disable=SC2012,SC2086,SC2116,SC2207\n";
   out += kShellHelpers;
@@ -179,6 +193,7 @@ std::string bash_script() {
   out += "        delete) _vz_offer \"$(" + value_command(Values::ostemplate) + ")\"; return;;\n    esac\n";
   out += fmt::format("    case $cur in -*) _vz_offer '{}';; *) _vz_offer 'list available build delete';; esac\n}}\n\n",
                      option_words(vztmpl_options()));
+  for (const Face& face : faces()) out += bash_face(face);
   return out + "complete -F _vzctl vzctl\ncomplete -F _vzlist vzlist\ncomplete -F _vztmpl vztmpl\n";
 }
 
@@ -226,7 +241,9 @@ std::string zsh_specs(std::span<const Option> options) {
 }
 
 std::string zsh_script() {
-  std::string out = "#compdef vzctl vzlist vztmpl\n";
+  std::string out = "#compdef vzctl vzlist vztmpl";
+  for (const Face& face : faces()) out += fmt::format(" {}", face.name);
+  out += "\n";
   out += kShellHelpers;
   out += "_vz_ctid() { compadd -- ${(f)\"$(_vz_containers $1)\"} }\n\n_vzctl_cmd() {\n    local -a all=(\n";
   for (const Command& command : commands()) {
@@ -257,7 +274,14 @@ std::string zsh_script() {
   out +=
       "\n    ;;\nvztmpl) _arguments '1:command:(list available build delete)' '2:template:{compadd -- ${=\"$(vztmpl "
       "available -H 2>/dev/null)\"}}'";
-  return out + zsh_specs(vztmpl_options()) + "\n    ;;\nesac\n";
+  out += zsh_specs(vztmpl_options()) + "\n    ;;\n";
+  for (const Face& face : faces()) {
+    const char* words = face.words == Values::file   ? " '1:file:_files'"
+                        : face.words == Values::ctid ? " '1:container:_vz_ctid -a'"
+                                                     : "";
+    out += fmt::format("{}) _arguments -s{}{}\n    ;;\n", face.name, words, zsh_specs(face.options));
+  }
+  return out + "esac\n";
 }
 
 std::string fish_quoted(std::string_view text) { return quoted(text, "\\'"); }
@@ -316,7 +340,13 @@ std::string fish_script() {
   out += "complete -c vztmpl -n '__fish_seen_subcommand_from build' -a '(vztmpl available -H 2>/dev/null)'\n";
   out +=
       "complete -c vztmpl -n '__fish_seen_subcommand_from delete' -a '(" + value_command(Values::ostemplate) + ")'\n";
-  return out + fish_options("vztmpl", "", vztmpl_options());
+  out += fish_options("vztmpl", "", vztmpl_options());
+  for (const Face& face : faces()) {
+    if (face.words != Values::file) out += fmt::format("complete -c {} -f\n", face.name);
+    if (face.words == Values::ctid) out += fmt::format("complete -c {} -a '(__vz_containers -a)'\n", face.name);
+    out += fish_options(face.name, "", face.options);
+  }
+  return out;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "vzctl/columns.h"
 #include "vzctl/command.h"
+#include "vzctl/face.h"
 #include "vzctl/format.h"
 #include "vzctl/settings.h"
 
@@ -188,6 +189,7 @@ std::string rst_part(std::string_view part) {
   if (part == "hostkeys") return rst_keys(true);
   if (part == "vzlist") return rst_options(vzlist_options());
   if (part == "columns") return rst_columns();
+  if (const Face* face = find_face(part)) return rst_options(face->options);
   return "";
 }
 
@@ -199,7 +201,9 @@ std::string usage() {
   for (const Command& command : commands())
     if (!command.planned) out += fmt::format("  {:<26}  {}\n", names_of(command), command.summary);
   out += "\nFlags:\n" + option_lines(kGlobals);
-  return out + "\n`vzctl help COMMAND` tells more; vzlist lists containers, vztmpl makes OS templates. See vzctl(8).\n";
+  return out +
+         "\n`vzctl help COMMAND` tells more; vzlist lists containers, vztmpl makes OS templates, vzmemcheck adds up "
+         "memory. See vzctl(8).\n";
 }
 
 std::string command_help(const Command& command) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/sample.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -92,12 +93,21 @@ void sample_memory_v2(Files& f, const Readings& wanted, Sample& s) {
   if (wanted.has(Reading::locked)) s.locked_held = f.field("memory.stat", "unevictable");
 }
 
+// The kernel asks the limit of RAM+swap first: with no swap, that of RAM alone never refuses. Newer kernels do not
+// count what the sum refuses (track_failcnt is not set for memsw, seen on 6.18), but a kill is one refusal at least.
+Value limit_hits_v1(Files& f) {
+  auto ram = f.value("memory.failcnt");
+  if (!ram) return ram;
+  auto kills = f.field("memory.oom_control", "oom_kill").value_or(0);
+  return std::max(*ram + f.value("memory.memsw.failcnt").value_or(0), kills);
+}
+
 // v1 knows RAM and RAM+swap; the greatest swap is unknown, because the two peaks differ in time.
 void sample_memory_v1(Files& f, const Readings& wanted, Sample& s) {
   if (wanted.has(Reading::ram_held)) s.ram_held = f.value("memory.usage_in_bytes");
   if (wanted.has(Reading::ram_max)) s.ram_max = f.value("memory.max_usage_in_bytes");
   if (wanted.any({Reading::ram_limit, Reading::swap_limit})) s.ram_limit = f.value("memory.limit_in_bytes");
-  if (wanted.has(Reading::ram_fail)) s.ram_fail = f.value("memory.failcnt");
+  if (wanted.has(Reading::ram_fail)) s.ram_fail = limit_hits_v1(f);
   if (wanted.has(Reading::swap_held)) s.swap_held = f.field("memory.stat", "total_swap");
   if (wanted.has(Reading::swap_limit)) s.swap_limit = minus(f.value("memory.memsw.limit_in_bytes"), s.ram_limit);
   if (wanted.has(Reading::swap_fail)) s.swap_fail = f.value("memory.memsw.failcnt");

@@ -127,6 +127,7 @@ TEST_F(SampleFiles, FailcntIsOfTheOwnLimit) {
 TEST_F(SampleFiles, Version1Peaks) {
   put("memory.max_usage_in_bytes", "8000\n");
   put("memory.memsw.max_usage_in_bytes", "9000\n");
+  put("memory.failcnt", "4\n");
   put("memory.memsw.failcnt", "6\n");
   put("memory.kmem.usage_in_bytes", "10\n");
   put("memory.kmem.max_usage_in_bytes", "20\n");
@@ -135,6 +136,9 @@ TEST_F(SampleFiles, Version1Peaks) {
   EXPECT_EQ(s.ram_max, 8000u);
   EXPECT_EQ(s.ram_swap_max, 9000u);
   EXPECT_EQ(s.swap_fail, 6u);
+  EXPECT_EQ(s.ram_fail, 10u) << "the limit of the sum is asked first";
+  put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 11\n");
+  EXPECT_EQ(sample(false).ram_fail, 11u) << "a kill is a refusal, even where the kernel does not count it";
   EXPECT_FALSE(s.swap_max) << "the peaks of RAM and of the sum differ in time";
   EXPECT_EQ(s.kmem_held, 10u);
   EXPECT_EQ(s.kmem_max, 20u);
