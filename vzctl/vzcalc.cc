@@ -120,7 +120,7 @@ vz::Result<int> run_vzcalc(FaceCall& call) {
   Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
   vz::Ctid id = VZ_TRY(call.host.resolve(o.words[0]));
   if (id.value() == 0) return vz::fail(vz::Code::bad_value, "the host itself is no container");
-  VZ_TRY(call.host.load(id));  // a container that is not configured is no container of no use
+  VZ_TRY(call.host.load(id));  // says so when it is not configured
   auto info = VZ_TRY(vz::Container(call.host, id).info());
   using vz::Reading;
   auto samples = vz::sample_containers(call.host, {info},

@@ -74,6 +74,25 @@ class Beancounters(vzhost.HostTest):
         self.assertGreater(hit["physpages"]["maxheld"], 31 * PAGES)
         self.assertEqual(vzlist("-H", "-o", "oomguarpages.f", ctid, check=0).out.strip(), "1")
 
+    def test_swap(self):
+        if without_swap():
+            self.skipTest("this host has no swap")
+        ctid = self.start("--ram", "32M", "--swap", "64M")
+        self.inside(ctid, "dd if=/dev/urandom of=/dev/shm/x bs=1M count=60 2>/dev/null")
+        full = row(ctid)
+        self.assertGreater(full["swappages"]["held"], 20 * PAGES)
+        self.assertEqual(full["swappages"]["limit"], 64 * PAGES)
+        self.assertGreater(full["physpages"]["failcnt"], 0)
+        self.assertGreaterEqual(full["oomguarpages"]["held"], 60 * PAGES)
+        report = tool("vzmemcheck", "-j", check=0).json()
+        self.assertEqual(report["containers"][0]["swap_used"] // 4096 // 16, full["swappages"]["held"] // 16)
+        self.assertGreater(sum(d["used"] for d in report["host"]["swap_devices"]), 20 * MIB)
+        self.inside(ctid, "rm /dev/shm/x")
+        empty = row(ctid)
+        self.assertLess(empty["swappages"]["held"], 10 * PAGES)
+        if full["swappages"]["maxheld"] is not None:  # memory.swap.peak: cgroup v2, Linux 6.5
+            self.assertGreaterEqual(empty["swappages"]["maxheld"], full["swappages"]["held"])
+
     def test_hits_without_a_kill(self):
         """Page cache gives way at the limit: refused charges are counted, nobody is killed."""
         ctid = self.start("--ram", "32M", "--swap", "64M", diskspace="256M")
