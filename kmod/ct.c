@@ -51,21 +51,23 @@ struct vz_ct *vz_ct_around(struct cgroup *cgrp)
 }
 
 /**
- * vz_ct_id_of() - the container of a task
+ * vz_ct_delays() - whether a task is to be delayed
  * @task: current, or a task that cannot go away
+ * @cgroup_id: set to its container's, 0 for a task of the host
  *
- * Return: the id of the container's cgroup, 0 for a task of the host.
+ * Return: false if its container is not to be delayed now.
  */
-u64 vz_ct_id_of(struct task_struct *task)
+bool vz_ct_delays(struct task_struct *task, u64 *cgroup_id)
 {
 	struct vz_ct *ct;
-	u64 id;
+	bool delays;
 
 	rcu_read_lock();
 	ct = vz_ct_around(task_dfl_cgroup(task));
-	id = ct ? ct->info.cgroup_id : 0;
+	*cgroup_id = ct ? ct->info.cgroup_id : 0;
+	delays = !ct || !(READ_ONCE(ct->info.flags) & VZ_CT_NO_DELAY);
 	rcu_read_unlock();
-	return id;
+	return delays;
 }
 
 static void vz_ct_copy_info(struct vz_ct *ct, struct vz_ct_info *info)
@@ -155,11 +157,13 @@ int vz_ct_set(const struct vz_ct_info *info, unsigned int fields)
 	if (fields & VZ_CT_CPUS)
 		ct->info.cpus = info->cpus;
 	if (fields & VZ_CT_FLAGS)
-		ct->info.flags = info->flags;
+		WRITE_ONCE(ct->info.flags, info->flags);
 	if (fields & VZ_CT_NAME)
 		strscpy(ct->info.name, info->name, sizeof(ct->info.name));
 	spin_unlock(&ct->lock);
 	rcu_read_unlock();
+	if (fields & VZ_CT_FLAGS && info->flags & VZ_CT_NO_DELAY)
+		vz_delay_forgive(info->cgroup_id);
 	return 0;
 }
 

@@ -149,7 +149,10 @@ static bool vz_may_sleep_later(struct task_struct *task)
 static int vz_debt_make(u64 deadline_ns)
 {
 	struct vz_debt *debt;
+	u64 cgroup_id;
 
+	if (!vz_ct_delays(current, &cgroup_id))
+		return 0;
 	if (!try_module_get(THIS_MODULE))
 		return -ESHUTDOWN;
 	debt = kmalloc_obj(*debt, GFP_NOWAIT | __GFP_NOWARN | __GFP_NOMEMALLOC);
@@ -158,7 +161,7 @@ static int vz_debt_make(u64 deadline_ns)
 		return -ENOMEM;
 	}
 	debt->task = current;
-	debt->cgroup_id = vz_ct_id_of(current);
+	debt->cgroup_id = cgroup_id;
 	debt->deadline_ns = deadline_ns;
 	debt->forgiven = false;
 	init_task_work(&debt->work, vz_debt_pay);

@@ -94,7 +94,7 @@ int vz_ct_get(u64 cgroup_id, struct vz_ct_info *info);
 bool vz_ct_next(struct vz_ct_position *position, struct vz_ct_info *info);
 unsigned int vz_ct_count(void);
 unsigned int vz_ct_generation(void);
-u64 vz_ct_id_of(struct task_struct *task);
+bool vz_ct_delays(struct task_struct *task, u64 *cgroup_id);
 struct vz_ct *vz_ct_lookup(u64 cgroup_id);
 struct vz_ct *vz_ct_around(struct cgroup *cgrp);
 void vz_ct_for_each(void (*visit)(struct vz_ct *ct));

@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 #include <linux/tracepoint.h>
 #include <linux/workqueue.h>
+#include <trace/events/oom.h>
 
 #include "compat.h"
 #include "internal.h"
@@ -151,6 +152,7 @@ int vz_oom_init(void)
 		pr_warn("this kernel has no tracepoint mark_victim: no OOM events\n");
 		return 0;
 	}
+	check_trace_callback_type_mark_victim(vz_oom_probe);
 	return tracepoint_probe_register(vz_mark_victim, vz_oom_probe, NULL);
 }
 

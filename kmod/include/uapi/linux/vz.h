@@ -79,8 +79,13 @@ enum vz_attr {
 };
 
 enum vz_ct_flags {
-	/* Nothing yet is switchable; beancounter files come with their own bit. */
-	VZ_CT_FLAGS_MASK	= 0,
+	/*
+	 * Nobody in it is delayed: debts are forgotten, sleepers wake. For a
+	 * container that is frozen, checkpointed or stopped.
+	 */
+	VZ_CT_NO_DELAY		= 1,
+
+	VZ_CT_FLAGS_MASK	= VZ_CT_NO_DELAY,
 };
 
 enum vz_event {
