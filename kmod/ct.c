@@ -6,6 +6,7 @@
  */
 #include <linux/cgroup.h>
 #include <linux/hashtable.h>
+#include <linux/jiffies.h>
 #include <linux/mutex.h>
 #include <linux/rculist.h>
 #include <linux/slab.h>
@@ -101,6 +102,7 @@ static struct vz_ct *vz_ct_new(const struct vz_ct_info *info)
 		if (!ct->info.boot_ns)
 			ct->info.boot_ns = ktime_get_boottime_ns();
 		ct->ooms = vz_memcg_ooms(cgrp);
+		ct->oom_jiffies = jiffies - VZ_OOM_GROUP_JIFFIES;
 	}
 	cgroup_put(cgrp);
 	return ct ?: ERR_PTR(-ENOMEM);

@@ -50,6 +50,9 @@ struct vz_cpu_time {
 	u64 system_ns;
 };
 
+/* Kills of a whole group follow one another within this time of its OOM. */
+#define VZ_OOM_GROUP_JIFFIES	HZ
+
 struct vz_ct {
 	struct hlist_node node;
 	struct rcu_head rcu;
@@ -58,7 +61,7 @@ struct vz_ct {
 	struct vz_load load;
 	struct vz_cpu_time cpu_time;	/* the latest that was told */
 	unsigned long ooms;		/* of its own limits, as of the latest event */
-	unsigned long oom_jiffies;	/* of the latest event */
+	unsigned long oom_jiffies;	/* when that was */
 	struct vz_load count;		/* of the pass that is under way: load.c's */
 };
 

@@ -18,9 +18,6 @@
 #include "compat.h"
 #include "internal.h"
 
-/* Kills of a whole group follow one another within this time of its OOM. */
-#define VZ_OOM_GROUP_JIFFIES	HZ
-
 static struct tracepoint *vz_mark_victim;
 static LLIST_HEAD(vz_oom_events);
 

@@ -5,7 +5,6 @@
 # kmod_root SUITE VERSION: a minimal SUITE with linux-headers-VERSION and packages/kmod. Headers need the
 # compiler and the C library of their own suite.
 kmod_root() {
-	local recipe=("$LAB"/packages/kmod "$LAB"/lib/kmod.sh)
 	cached "$CACHE/kmodroot-$1-$2-$(recipe_hash "$LAB"/packages/kmod)" make_kmod_root "$1" "$2"
 }
 
@@ -31,7 +30,7 @@ make_kmod_root() {
 KMOD=$(cd "$LAB/../../kmod" && pwd)
 
 # kmod_kernel NAME-OR-DIRECTORY: sets kmod_version, kmod_root and kmod_headers, the kernel's build tree as the root
-# sees it. A tree of its own (DIRECTORY/build) was made with Debian 13's compiler.
+# sees it. A kernel of our own has a tree of its own, DIRECTORY/build, made with Debian 13's compiler.
 kmod_kernel() {
 	local dir=$1 suite=trixie
 	[[ $dir == */* ]] || dir=$("$LAB/image" kernel "$1") || exit
@@ -57,10 +56,8 @@ kmod_sources() {
 kmod_hash() {
 	{
 		(cd "$KMOD" && kmod_sources | xargs -d '\n' sha256sum)
-		sha256sum <"$kmod_root$kmod_headers/Module.symvers"
-		[ -z "$kmod_tree" ] || sha256sum <"$kmod_tree/Module.symvers"
-		sha256sum <"$LAB/lib/kmod.sh"
-	} 2>/dev/null | sha256sum | cut -c1-12
+		cat "${kmod_tree:-$kmod_root$kmod_headers}/Module.symvers" "$LAB/lib/kmod.sh"
+	} | sha256sum | cut -c1-12
 }
 
 # kmod_build: makes vz.ko once, puts it where guests look, and prints its path.

@@ -5,7 +5,7 @@
  *
  *   delayer hook               load and attach, print "ready", stay until stdin ends
  *   delayer sleep NS           print how many nanoseconds getpgid(NS) took
- *   delayer load N NS SECONDS  N threads call getpgid(NS) for some time; print how often
+ *   delayer load N NS SECONDS  N threads call getpgid(NS) again and again; print how often in the end
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -197,8 +197,10 @@ static uint64_t delay, end;
 
 static void *thread(void *calls)
 {
+	/* The pause is for QEMU: a CPU that runs into a function while its entry is rewritten may trap too late. */
 	while (now() < end) {
 		syscall(SYS_getpgid, delay);
+		usleep(500);
 		++*(unsigned long *)calls;
 	}
 	return NULL;
