@@ -81,15 +81,13 @@ Result<> recover(const Pins& pins, const Object& object) {
   return switched ? install(pins, object) : discard(pins, object);
 }
 
-// The kernel function that a section such as "?fexit/__x64_sys_brk" hangs on; "" for tracepoints.
+// The kernel function that a section such as "fexit/__x64_sys_brk" hangs on; "" for tracepoints.
 std::string function_of(const bpf_program* program) {
   std::string section = bpf_program__section_name(program);
   auto slash = section.find('/');
   bool function = section.find("tp_btf/") == std::string::npos && slash != std::string::npos;
   return function ? section.substr(slash + 1) : "";
 }
-
-bool optional(const bpf_program* program) { return bpf_program__section_name(program)[0] == '?'; }
 
 ObjectPtr open_object(const Pins& pins, const Object& object) {
   std::size_t size = 0;
@@ -109,17 +107,25 @@ bool set_generation(bpf_object* object, __u32 generation) {
   return false;
 }
 
+// Swap-out has two names, one per kernel.
+constexpr const char* kSwapOut = "vswap_out_";
+
 // Leaves out the programs for functions that this kernel has not, where they may be missing; names one that may not.
+// Libbpf loads programs of sections with a '?' in front only when told to: here, those that may be missing.
 std::string choose_programs(bpf_object* object) {
   std::unique_ptr<btf, FreeBtf> types(btf__load_vmlinux_btf());
   bpf_program* program = nullptr;
+  int ways_out = 0, ways_there = 0;
   bpf_object__for_each_program(program, object) {
     auto function = function_of(program);
     bool found = function.empty() || !types || btf__find_by_name_kind(types.get(), function.c_str(), BTF_KIND_FUNC) > 0;
-    if (!found && !optional(program)) return "this kernel has no function " + function;
+    if (!found && bpf_program__autoload(program)) return "this kernel has no function " + function;
     (void)bpf_program__set_autoload(program, found);
+    if (!std::string_view(bpf_program__name(program)).starts_with(kSwapOut)) continue;
+    ++ways_out;
+    ways_there += found;
   }
-  return "";
+  return ways_out > 0 && ways_there == 0 ? "this kernel has no function that writes a page to swap" : "";
 }
 
 // The program's link, pinned; "" or why not.
@@ -194,7 +200,7 @@ std::vector<Program> list(const Pins& pins, const Object& object, const std::str
   if (opened) (void)choose_programs(opened.get());
   bpf_object__for_each_program(program, opened.get()) {
     Program one{bpf_program__name(program), object.name, attached(pins, bpf_program__name(program)), reason};
-    bool left_out = optional(program) && !bpf_program__autoload(program);
+    bool left_out = !bpf_program__autoload(program);
     if (!one.attached && left_out) one.reason = "not needed: this kernel has no function " + function_of(program);
     if (one.attached && !reason.empty()) one.reason = "the program of an earlier load goes on: " + reason;
     out.push_back(std::move(one));

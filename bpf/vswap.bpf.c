@@ -148,28 +148,23 @@ static __always_inline int swapped(struct folio *folio, enum direction direction
 }
 
 SEC("fentry/swap_read_folio")
-int BPF_PROG(vswap_swapin, struct folio *folio) {
+int BPF_PROG(vswap_in, struct folio *folio) {
   return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_IN) : 0;
 }
 
 /*
- * A page goes out when it gets its place in swap, which is also what memory.swap.current counts: zero-filled pages and
- * those that zswap takes included, as they are on their way in. On failure it stays where it is.
+ * A page goes out when reclaim hands it to the swap code, whatever that makes of it: zero-filled pages and those that
+ * zswap takes are paid for as they are on their way in. Getting a place in swap is not the moment: a page that was read
+ * back may keep its place and be written there again. One function, renamed; a head page is where its folio is.
  */
-SEC("fexit/__mem_cgroup_try_charge_swap")
-int vswap_swapout(__u64 *ctx) {
-  struct folio *folio = (void *)ctx[0];
-  __u64 ret = 0;
+SEC("?fentry/swap_writepage")
+int BPF_PROG(vswap_out_page, struct folio *folio) {
+  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_OUT) : 0;
+}
 
-  if (!active(VZ_OBJECT_VSWAP)) return 0;
-  /* 6.12 has a second argument. Without a place in swap there it holds 0, and the result is 0 as well. */
-  if (bpf_get_func_ret(ctx, &ret) || (int)ret) return 0;
-  if (bpf_get_func_arg_cnt(ctx) > 1) {
-    __u64 entry = 0;
-
-    if (bpf_get_func_arg(ctx, 1, &entry) || !entry) return 0;
-  }
-  return swapped(folio, SWAP_OUT);
+SEC("?fentry/swap_writeout")
+int BPF_PROG(vswap_out_folio, struct folio *folio) {
+  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_OUT) : 0;
 }
 
 /* In whose name is this fault? Shared memory has a way of its own. Neither way nests. */

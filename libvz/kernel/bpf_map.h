@@ -39,7 +39,7 @@ class BpfMaps {
   // Are the maps of our layout pinned? Says nothing about which programs are attached: that is `vz-bpf status`.
   static bool present(const std::string& dir = VZ_BPF_PIN_DIR);
   static Result<BpfMaps> open(const std::string& dir = VZ_BPF_PIN_DIR);
-  // A link pinned under that name: this program is attached ("vswap_swapin", "sysinfo", …; see Documentation/bpf.rst).
+  // A link pinned under that name: this program is attached ("vswap_in", "sysinfo", …; see Documentation/bpf.rst).
   static bool attached(const std::string& program, const std::string& dir = VZ_BPF_PIN_DIR);
 
   // The programs act on a container from set_conf() on. Order at start: make_state(), set_conf(), then let tasks in.

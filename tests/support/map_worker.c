@@ -2,7 +2,8 @@
 /*
  * Changes its address space in all ways that there are, for tests that count private memory.
  *
- * map_worker mmap MIB | shared MIB | brk MIB | stack MIB | fork MIB   one request: "ok" or the name of the error
+ * map_worker mmap MIB | shared MIB | brk MIB | stack MIB | fork MIB [later]
+ *     one request: "ok" or the name of the error; later: "ready" first, and the request when a line is read
  * map_worker mix SEED ROUNDS    random mmap, munmap, mprotect, mremap, brk, threads, fork, vfork and exec
  * map_worker hold SEED          the same, then "ready", and the end when stdin ends
  */
@@ -192,6 +193,11 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		(void)getchar();
 		return 0;
+	}
+	if (argc > 3 && !strcmp(argv[3], "later")) {
+		printf("ready\n");
+		fflush(stdout);
+		(void)getchar();
 	}
 	return request(argv[1], strtoul(argv[2], NULL, 10) << 20);
 }

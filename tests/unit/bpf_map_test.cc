@@ -73,7 +73,7 @@ TEST_F(BpfMapTest, KeysAreListed) {
 TEST(BpfMaps, NothingPinnedIsUnsupportedAndSaysWhatToDo) {
   const char* nowhere = "/sys/fs/bpf/vz-unit-test-that-nobody-makes";
   EXPECT_FALSE(BpfMaps::present(nowhere));
-  EXPECT_FALSE(BpfMaps::attached("vswap_swapin", nowhere));
+  EXPECT_FALSE(BpfMaps::attached("vswap_in", nowhere));
   auto maps = BpfMaps::open(nowhere);
   ASSERT_FALSE(maps);
   EXPECT_EQ(maps.error().code(), Code::unsupported);

@@ -71,7 +71,7 @@ class Price(Programs):
     def check_rate(self, rate, threads, *options):
         """Within 5 %. A busy host may stop the guest for a while: too slow is tried again, too fast is not."""
         most = self.most(*options)
-        if most < 1.3 * rate:
+        if most < 1.1 * rate:
             self.skipTest(f"this machine swaps {most:.0f} pages/s at most")
         for _ in range(3):
             ours, kernels = swap_speed(self.group(), WORK, threads, 6, *options, rate=rate)
@@ -187,15 +187,15 @@ class Price(Programs):
         worker = Worker(group, 256, 1, 1)
         group.configure(rate=10)
         hog = self.group(None, 0)
-        by_kswapd = vmstat("pgsteal_kswapd")
-        wanted = 64 * MIB
-        size = int(re.search(r"MemAvailable:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) // 1024 + 80
-        eater = Worker(hog, size, 1, 1)
-        wait_for(lambda: group.number("memory.swap.current") > wanted, 20, "kswapd swapping the group out")
+        by_kswapd, wanted = vmstat("pgsteal_kswapd"), 32 * MIB
+        size = int(re.search(r"MemFree:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) // 1024
+        Worker(hog, size, 1, 1)
+        while group.number("memory.swap.current") < wanted and hog.number("memory.current") < (size + 600) * MIB:
+            Worker(hog, 24, 1, 1)
+        self.assertGreater(group.number("memory.swap.current"), wanted)
         self.assertGreater(vmstat("pgsteal_kswapd"), by_kswapd)
         self.assertEqual(group.state().swapped, 0)
         hog.kill()
-        del eater
         group.configure(rate=0)
         worker.go().end()
 
@@ -401,15 +401,16 @@ class PrivateMemory(Programs):
         self.assertEqual(self.settled(group), 0)
 
     def test_page_faults_and_shared_memory_are_not_refused(self):
-        group = self.empty_group(privvm=1)  # less than any program has: it starts, and may not map
-        group.configure(privvm=64 * MIB // vzbpf.PAGE)
-        child = group.spawn(compile_worker("map_worker"), "mmap", 60)
-        self.assertEqual(child.stdout.readline().strip(), "ok")
-        group.configure(privvm=1)
-        self.assertEqual(self.ask(group, "shared", 100), "ok")
-        group.configure(privvm=64 * MIB // vzbpf.PAGE)
-        stack = group.spawn(compile_worker("map_worker"), "stack", 6)
-        self.assertEqual(stack.stdout.readline().strip(), "ok")
+        group = self.empty_group()
+        for what, expected in (("stack", "ok"), ("shared", "ok"), ("mmap", "ENOMEM")):
+            with self.subTest(what):
+                group.configure()
+                child = group.spawn(compile_worker("map_worker"), what, 6, "later")
+                self.assertEqual(child.stdout.readline().strip(), "ready")
+                group.configure(privvm=1)  # less than it has
+                child.stdin.write("\n")
+                child.stdin.flush()
+                self.assertEqual(child.stdout.readline().strip(), expected)
 
     def test_two_that_ask_at_the_same_time_do_not_both_get_the_last(self):
         limit = 200 * MIB // vzbpf.PAGE
@@ -437,24 +438,26 @@ class Zz_Loading(Programs):
     def test_a_all_are_attached(self):
         found = programs(vz_bpf("status"))
         if not WITHOUT:
-            self.assertEqual([name for name, program in found.items() if not program["attached"]], [])
-        self.assertIn("vswap_swapin", found)
+            missing = [name for name, program in found.items()
+                       if not program["attached"] and not program["reason"].startswith("not needed")]
+            self.assertEqual(missing, [])
+        self.assertIn("vswap_in", found)
 
     def test_b_reload_under_load_keeps_counters_and_rate(self):
         group = self.group()
-        worker = Worker(group, WORK, 4, 8)
-        group.configure(rate=2400)
+        worker = Worker(group, WORK, 4, 300)
+        group.configure(rate=1200)
         counts, began = [group.state().swapped], time.monotonic()
         worker.go()
-        for _ in range(4):
-            time.sleep(1)
+        for _ in range(3):
+            loading = time.monotonic()
             load(check=0)
+            print(f"# a load took {time.monotonic() - loading:.1f} s")
             counts.append(group.state().swapped)
-        worker.end()
-        counts.append(group.state().swapped)
+        passed = time.monotonic() - began
         self.assertEqual(counts, sorted(counts))
-        speed = (counts[-1] - counts[0]) / (time.monotonic() - began)
-        self.assertAlmostEqual(speed, 2400, delta=0.05 * 2400)
+        self.assertGreater(counts[-1] - counts[0], 0.6 * 1200 * passed)  # loading takes the CPU as well
+        self.assertLess(counts[-1] - counts[0], 1.05 * 1200 * passed)
 
     def test_c_reload_keeps_private_memory(self):
         group = self.group(512 * MIB, 0)
@@ -467,9 +470,9 @@ class Zz_Loading(Programs):
         wait_for(lambda: group.state().held == 0, what=f"held {group.state().held} to be 0")
 
     def test_d_killed_loads_leave_one_set_of_programs(self):
-        for number in range(16):
+        for number in range(10):
             child = subprocess.Popen([vzbpf.VZ_BPF, "load"], stdout=subprocess.DEVNULL)
-            time.sleep(0.05 + 0.12 * number)
+            time.sleep(0.1 + 0.2 * number)
             child.send_signal(signal.SIGKILL)
             child.wait()
         load(check=0)
@@ -517,16 +520,16 @@ class Zz_Loading(Programs):
         vz_bpf("unload", check=0)
         load(check=0)
         self.assertFalse(any(program["attached"] for program in found.values()))
-        self.assertIn("another layout", found["vswap_swapin"]["reason"])
+        self.assertIn("another layout", found["vswap_in"]["reason"])
 
     def test_x_without_the_module(self):
         vz_bpf("unload", check=0)
         run(["rmmod", "vz"], check=0)
         found = programs(vz_bpf("load", check=3))
-        self.assertTrue(all(program["attached"] != name.startswith("vswap") for name, program in found.items()))
-        self.assertIn("vz.ko is not loaded", found["vswap_swapin"]["reason"])
+        self.assertTrue(all(found[name]["attached"] != name.startswith("vswap") for name in found))
+        self.assertIn("vz.ko is not loaded", found["vswap_in"]["reason"])
         run(["insmod", MODULE], check=0)
-        self.assertTrue(all(program["attached"] for program in programs(vz_bpf("load", check=0)).values()))
+        self.assertTrue(programs(vz_bpf("load", check=0))["vswap_in"]["attached"])
 
     def test_y_nothing_in_the_kernel_log(self):
         log = run(["dmesg"], check=0).out
@@ -544,7 +547,9 @@ class Zz_Loading(Programs):
         vz_bpf("unload", check=0)
         found = programs(vz_bpf("load", check=3))
         self.assertIn("locked down (integrity", found["sysinfo_native"]["reason"])
-        self.assertTrue(all(program["attached"] != name.startswith("sysinfo") for name, program in found.items()))
+        wrong = [name for name, program in found.items() if program["attached"] == name.startswith("sysinfo")
+                 and not program["reason"].startswith("not needed")]
+        self.assertEqual(wrong, [])
 
 
 if __name__ == "__main__":
