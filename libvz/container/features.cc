@@ -133,7 +133,7 @@ void add_vswap(Adder add, const HostPaths& paths, const CgroupHost& cgroups) {
   add("vswap.mechanism", find_mechanism(cgroups), "--vswap-rate is not kept: swapping runs at full speed",
       "vzctl vswap start with vz-dkms installed, a patched kernel, or cgroup v2 with the io controller");
   add("vz.module", find_vz_module(), "no exact swap delay, no own /proc/meminfo inside", "install vz-dkms");
-  add("bpf.vswap", find_bpf_program("vswap_swapin"), "swapping is slowed down less exactly, or not at all",
+  add("bpf.vswap", find_bpf_program("vswap_in"), "swapping is slowed down less exactly, or not at all",
       "vzctl vswap start with vz-dkms installed; it says what the kernel lacks");
   add("bpf.sysinfo", find_bpf_program("sysinfo_native"), "sysinfo(2) inside shows the host's memory",
       "vzctl vswap start; not with kernel lockdown");

@@ -248,7 +248,7 @@ Result<VswapStatus> vswap_status(const Host& host) {
   status.mechanism = plan.mechanism;
   status.why = plan.why;
   if (auto module = VzDevice::open()) status.module_version = module->module().version;
-  status.bpf = BpfMaps::attached("vswap_swapin");
+  status.bpf = swap_programs_attached();
   return status;
 }
 

@@ -53,9 +53,6 @@ bool delay_file_known(const CgroupHost& host, const Cgroups* cgroups) {
   return false;
 }
 
-// Both directions, or the rate would be that of one.
-bool swap_programs_attached() { return BpfMaps::attached("vswap_swapin") && BpfMaps::attached("vswap_swapout"); }
-
 std::uint64_t per_second(std::uint64_t rate) { return std::min<std::uint64_t>(rate, UINT32_MAX); }
 
 CgroupWrite io_write(const std::string& device, std::uint64_t rate) {
@@ -139,6 +136,11 @@ std::set<std::uint64_t> living_groups(const CgroupHost& host) {
 
 }  // namespace
 
+bool swap_programs_attached() {
+  // Swap-out has another entry in each kernel.
+  return BpfMaps::attached("vswap_in") && (BpfMaps::attached("vswap_out_page") || BpfMaps::attached("vswap_out_folio"));
+}
+
 VswapFacts probe_vswap(const CgroupHost& host, const Cgroups* cgroups) {
   VswapFacts facts;
   facts.delay_file = delay_file_known(host, cgroups);
@@ -202,7 +204,10 @@ Result<VswapPlan> change_vswap(const CgroupHost& host, const VswapSubject& subje
   VZ_TRY(carry_out(subject, plan));
   auto device = VzDevice::open();
   auto id = subject.cgroups.unified_id();
-  if (device && id) VZ_TRY(device->add(registry_entry(subject, *id)));
+  if (!device || !id) return plan;
+  VzContainer entry = registry_entry(subject, *id);
+  if (auto now = device->find(*id); now && *now) entry.flags = (*now)->flags;
+  VZ_TRY(device->add(entry));
   return plan;
 }
 
@@ -242,9 +247,16 @@ Result<> set_vswap_delay(const CgroupHost& host, const VswapSubject& subject, bo
     w.value = w.file == kDelayFile ? "0" : w.value.substr(0, w.value.find("riops=")) + "riops=max";
   }
   VZ_TRY(write_all_of(subject.cgroups, plan.writes));
+  if (host.unified.empty()) return {};
+  const std::uint64_t id = VZ_TRY(subject.cgroups.unified_id());
+  // Delays that are owed already, too.
+  if (auto device = VzDevice::open()) {
+    VzContainer entry = registry_entry(subject, id);
+    entry.flags = on ? 0 : kVzNoDelay;
+    VZ_TRY(device->add(entry));
+  }
   if (!BpfMaps::present()) return {};
   auto maps = VZ_TRY(BpfMaps::open());
-  const std::uint64_t id = VZ_TRY(subject.cgroups.unified_id());
   auto conf = VZ_TRY(maps.read_conf(id));
   if (!conf) return {};
   conf->flags = on ? conf->flags & ~std::uint32_t{VZ_CONF_NO_DELAY} : conf->flags | VZ_CONF_NO_DELAY;

@@ -32,6 +32,8 @@ struct VswapFacts {
   std::vector<std::string> swap_devices;  // "MAJ:MIN" of block devices that are swap
   std::string programs_why;               // why not
 };
+// Both directions are charged: a half would keep half of the rate.
+bool swap_programs_attached();
 // `cgroups` of a container, or nullptr for the host in general (memory.swap.delay is looked for in any group).
 VswapFacts probe_vswap(const CgroupHost& host, const Cgroups* cgroups);
 

@@ -22,6 +22,8 @@
 
 namespace vz {
 
+static_assert(kVzNoDelay == VZ_CT_NO_DELAY);
+
 namespace {
 
 using netlink::Request;

@@ -22,6 +22,8 @@ struct VzModule {
   std::uint32_t sleepers = 0;
 };
 
+inline constexpr std::uint32_t kVzNoDelay = 1;  // VZ_CT_NO_DELAY: nobody in the container waits
+
 // What the module knows of one container.
 struct VzContainer {
   std::uint64_t cgroup_id = 0;
@@ -29,7 +31,7 @@ struct VzContainer {
   std::string name;           // cut to VZ_NAME_MAX
   std::uint32_t cpus = 0;     // that it is shown; 0: all it may run on
   std::uint64_t boot_ns = 0;  // CLOCK_BOOTTIME of its start; 0: the time of add()
-  std::uint32_t flags = 0;
+  std::uint32_t flags = 0;    // kVzNoDelay
   bool operator==(const VzContainer&) const = default;
 };
 
