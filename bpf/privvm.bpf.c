@@ -71,6 +71,13 @@ static __always_inline struct debt *adopt(__u64 mm, __u64 container, __u64 pages
   return debt_of(mm);
 }
 
+/* Whoever deletes the entry gives the pages back: once. */
+static __always_inline void release(__u64 mm, struct debt *debt) {
+  __u64 container = debt->container, pages = debt->pages;
+
+  if (!bpf_map_delete_elem(&vz_mm, &mm)) hold(container, -(__s64)pages);
+}
+
 /* Takes over what the kernel counts for the current task's memory. */
 static __always_inline struct debt *update_current(void) {
   struct mm_struct *mm = bpf_get_current_task_btf()->mm;
@@ -141,28 +148,32 @@ static __always_inline __u64 container_of_task(struct task_struct *task) {
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(privvm_fork, struct task_struct *parent, struct task_struct *child) {
   struct mm_struct *mm;
+  struct debt *debt;
   __u64 container;
 
   if (!active(VZ_OBJECT_PRIVVM)) return 0;
   update_current(); /* gives back what privvm_limit had reserved */
   mm = child->mm;
-  if (!mm || debt_of((__u64)mm)) return 0; /* a kernel thread, a thread, vfork */
+  if (!mm || mm == parent->mm) return 0; /* a kernel thread, a thread, vfork */
+  debt = debt_of((__u64)mm);
+  if (debt) release((__u64)mm, debt); /* of an address space whose end was missed */
   container = container_of_task(child);
   if (container) adopt((__u64)mm, container, mm->data_vm);
   return 0;
 }
 
-SEC("fentry/exit_mmap")
-int BPF_PROG(privvm_exit, struct mm_struct *mm) {
-  __u64 key = (__u64)mm, container, pages;
+/*
+ * The one program that must not be missed: pages that are not given back stay held. The kernel leaves out tracing
+ * programs at times (see charge_page() in vswap.bpf.c), a kprobe's never.
+ */
+SEC("kprobe.multi/exit_mmap")
+int privvm_exit(struct pt_regs *ctx) {
+  __u64 mm = ctx->di;
   struct debt *debt;
 
   if (!active(VZ_OBJECT_PRIVVM)) return 0;
-  debt = debt_of(key);
-  if (!debt) return 0;
-  container = debt->container;
-  pages = debt->pages;
-  if (!bpf_map_delete_elem(&vz_mm, &key)) hold(container, -(__s64)pages);
+  debt = debt_of(mm);
+  if (debt) release(mm, debt);
   return 0;
 }
 

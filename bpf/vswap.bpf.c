@@ -24,14 +24,18 @@ extern int vz_delay_current(__u64 deadline_ns) __ksym;
 
 enum direction { SWAP_IN, SWAP_OUT };
 
-/* Set while a task is in a fault on behalf of another process: ptrace, process_vm_readv, /proc/PID/mem. */
+struct vz_task {
+  __u64 deadline; /* owed, and vz.ko not yet told */
+  __u64 remote;   /* in a fault on behalf of another process: ptrace, process_vm_readv, /proc/PID/mem */
+};
+
 struct {
   __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, int);
-  __type(value, __u32);
+  __type(value, struct vz_task);
   __uint(pinning, LIBBPF_PIN_BY_NAME);
-} vz_remote SEC(".maps");
+} vz_task SEC(".maps");
 
 /* Functions of their own: inline, the compiler computes both offsets first, and one of the fields does not exist. */
 static __noinline unsigned long plain_flags(struct folio *folio) { return BPF_CORE_READ(folio, flags); }
@@ -110,13 +114,13 @@ static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long p
 }
 
 static __always_inline bool in_a_remote_fault(struct task_struct *task) {
-  __u32 *remote = bpf_task_storage_get(&vz_remote, task, NULL, 0);
+  struct vz_task *own = bpf_task_storage_get(&vz_task, task, NULL, 0);
 
-  return remote && *remote;
+  return own && own->remote;
 }
 
-/* Every container around the current task pays for a page that is its own. */
-static __always_inline int swapped(struct folio *folio, enum direction direction) {
+/* Every container around the current task pays for a page that is its own. Until when is the task to sleep, or 0. */
+static __always_inline __u64 charge_containers(struct folio *folio, enum direction direction) {
   struct task_struct *task = bpf_get_current_task_btf();
   __u64 now = bpf_ktime_get_ns(), deadline = 0;
   struct cgroup *owner = NULL;
@@ -143,46 +147,75 @@ static __always_inline int swapped(struct folio *folio, enum direction direction
     if (due > deadline) deadline = due;
   }
   /* io_uring's workers never return to user mode. The others pay for what they swap. */
-  if (deadline > now + QUANTUM_NS && !(task->flags & PF_USER_WORKER)) vz_delay_current(deadline);
+  return deadline > now + QUANTUM_NS && !(task->flags & PF_USER_WORKER) ? deadline : 0;
+}
+
+/*
+ * Charging and telling vz.ko are two programs. The kernel does not run a tracing program (fentry, fexit) on a CPU where
+ * another task is suspended in the middle of it: with several threads, a tenth of all pages went for nothing. A kprobe's
+ * program is never suspended, but may not call vz.ko. So the kprobe charges, every time, and leaves the deadline with
+ * the task; the tracing program passes it on, and if it is left out, the next one does.
+ */
+static __always_inline int charge_page(struct folio *folio, enum direction direction) {
+  struct vz_task *own;
+  __u64 deadline;
+
+  if (!active(VZ_OBJECT_VSWAP)) return 0;
+  deadline = charge_containers(folio, direction);
+  if (!deadline) return 0;
+  own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (own && own->deadline < deadline) own->deadline = deadline;
   return 0;
 }
 
-SEC("fentry/swap_read_folio")
-int BPF_PROG(vswap_in, struct folio *folio) {
-  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_IN) : 0;
+static __always_inline int tell_module(void) {
+  struct vz_task *own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
+
+  if (!own || !own->deadline || !active(VZ_OBJECT_VSWAP)) return 0;
+  vz_delay_current(own->deadline);
+  own->deadline = 0;
+  return 0;
 }
+
+SEC("kprobe.multi/swap_read_folio")
+int vswap_in(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_IN); }
+
+SEC("fexit/swap_read_folio")
+int vswap_in_end(void *ctx) { return tell_module(); }
 
 /*
  * A page goes out when reclaim hands it to the swap code, whatever that makes of it: zero-filled pages and those that
  * zswap takes are paid for as they are on their way in. Getting a place in swap is not the moment: a page that was read
  * back may keep its place and be written there again. One function, renamed; a head page is where its folio is.
  */
-SEC("?fentry/swap_writepage")
-int BPF_PROG(vswap_out_page, struct folio *folio) {
-  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_OUT) : 0;
-}
+SEC("?kprobe.multi/swap_writepage")
+int vswap_out_page(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_OUT); }
 
-SEC("?fentry/swap_writeout")
-int BPF_PROG(vswap_out_folio, struct folio *folio) {
-  return active(VZ_OBJECT_VSWAP) ? swapped(folio, SWAP_OUT) : 0;
-}
+SEC("?fexit/swap_writepage")
+int vswap_out_page_end(void *ctx) { return tell_module(); }
+
+SEC("?kprobe.multi/swap_writeout")
+int vswap_out_folio(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_OUT); }
+
+SEC("?fexit/swap_writeout")
+int vswap_out_folio_end(void *ctx) { return tell_module(); }
 
 /* In whose name is this fault? Shared memory has a way of its own. Neither way nests. */
 static __always_inline int enter_fault(struct vm_fault *vmf) {
   struct task_struct *task = bpf_get_current_task_btf();
-  __u32 *remote;
+  struct vz_task *own;
 
   if (vmf->vma->vm_mm == task->mm) return 0;
-  remote = bpf_task_storage_get(&vz_remote, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-  if (remote) *remote = 1;
+  own = bpf_task_storage_get(&vz_task, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (own) own->remote = 1;
   return 0;
 }
 
 static __always_inline int leave_fault(void) {
-  __u32 *remote = bpf_task_storage_get(&vz_remote, bpf_get_current_task_btf(), NULL, 0);
+  struct vz_task *own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
 
   /* The fault may have let go of the address space: do not look at its arguments. */
-  if (remote) *remote = 0;
+  if (own) own->remote = 0;
   return 0;
 }
 

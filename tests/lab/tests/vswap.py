@@ -71,7 +71,7 @@ class Price(Programs):
     def check_rate(self, rate, threads, *options):
         """Within 5 %. A busy host may stop the guest for a while: too slow is tried again, too fast is not."""
         most = self.most(*options)
-        if most < 1.1 * rate:
+        if most < 1.4 * rate:
             self.skipTest(f"this machine swaps {most:.0f} pages/s at most")
         for _ in range(3):
             ours, kernels = swap_speed(self.group(), WORK, threads, 6, *options, rate=rate)
@@ -100,10 +100,10 @@ class Price(Programs):
         self.check_rate(100000, 4)
 
     def test_reading_pays_as_well(self):
-        self.check_rate(2400, 2, "read")
+        self.check_rate(1000, 2, "read")
 
     def test_shared_memory_pays_as_well(self):
-        self.check_rate(2400, 2, "shared")
+        self.check_rate(1000, 2, "shared")
 
     def test_on_all_cpus_it_is_never_faster(self):
         ours, kernels = swap_speed(self.group(), WORK, 4, 5, rate=200, cpus=None)
