@@ -192,7 +192,7 @@ class Delay(ModuleTest):
 
     def test_never_longer_than_two_seconds(self):
         with Hook():
-            for wanted in (5 * SECOND, 1 << 62, (1 << 64) - 1 - 100 * SECOND):
+            for wanted in (5 * SECOND, 1 << 62, (1 << 64) - 1_000_000 * SECOND):
                 took = slept(wanted)
                 self.assertTrue(1.9 * SECOND < took < 4 * SECOND, took)
 
@@ -539,7 +539,7 @@ class Files(ModuleTest):
         for process in busy:
             end(process)
         self.assertTrue(0.3 < float(load) < 1.5, load)
-        self.assertRegex(tasks, r"^3/[345]$")
+        self.assertRegex(tasks, r"^[34]/[345]$")
 
     def test_readers_everywhere(self):
         group = self.container()
