@@ -214,14 +214,16 @@ class Worker:
 
 
 def swap_speed(group, megabytes, threads, seconds, *options, rate, **kw):
-    """Pages per second that one worker swaps in and out: (as the programs count, as the kernel counts)."""
-    worker = Worker(group, megabytes, threads, seconds, *options, **kw)
+    """Pages per second that one worker swaps in and out: (as the programs count, as the kernel counts).
+
+    Measured while it runs: its start and the end of its memory are no part of it. It is let go on to its end, which
+    checks every page that it touches."""
+    worker = Worker(group, megabytes, threads, seconds + 1.5, *options, **kw)
     group.configure(rate=rate)
-    time.sleep(0.05)
-    before, kernel, began = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
     worker.go()
+    time.sleep(0.5)
+    before, kernel, began = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
+    time.sleep(seconds)
+    after, kernel_after, ended = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
     worker.end()
-    passed = time.monotonic() - began
-    return (group.state().swapped - before) / passed, (vmstat("pswpin", "pswpout") - kernel) / passed
-
-
+    return (after - before) / (ended - began), (kernel_after - kernel) / (ended - began)
