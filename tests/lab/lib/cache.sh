@@ -30,7 +30,10 @@ cached() {
 		if [ ! -e "$path" ]; then
 			local started=$SECONDS
 			remove "$path.new"
-			"$maker" "$path.new" "$@" >&2
+			"$maker" "$path.new" "$@" >&2 || {
+				remove "$path.new"
+				die "$(basename "$path") was not made"
+			}
 			mv "$path.new" "$path"
 			say "made $(basename "$path") in $((SECONDS - started)) s"
 			prune "$path"

@@ -11,12 +11,18 @@ kernel_suite() {
 	case $1 in
 	debian13) echo trixie ;;
 	debian14) echo forky ;;
-	*) die "unknown kernel $1 (debian13, debian14)" ;;
+	*) die "unknown kernel $1 (debian13, debian14, patched[-VERSION], uml[-VERSION], kasan)" ;;
 	esac
 }
 
 kernel_dir() {
 	local suite
+	case $1 in
+	patched* | uml* | kasan*)
+		patched_kernel "$1"
+		return
+		;;
+	esac
 	suite=$(kernel_suite "$1") || exit
 	cached "$CACHE/kernel-$1-$(recipe_hash "$LAB/lib/kernel.sh" "$LAB/guest/early")" \
 		make_kernel "$suite"
@@ -83,8 +89,8 @@ make_initramfs() {
 	mkdir -p "$root"/{bin,modules,proc,sys,dev,root}
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	install -m 755 "$LAB/guest/early" "$root/init"
-	# shellcheck disable=SC2086 # a list
-	while read -r module; do
+	# shellcheck disable=SC2086 # a list; empty where all of it is built in
+	[ -z "$EARLY_MODULES" ] || while read -r module; do
 		n=$((n + 1))
 		cp "$module" "$root/modules/$(printf '%02d' $n)-$(basename "$module")"
 	done < <(modprobe -d "$dir" -S "$version" -a --show-depends $EARLY_MODULES |

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import LabError, say
 from .machine import Machine
+from .uml import UserModeLinux
 from .share import make_share
 
 BOOT_SECONDS = 180
@@ -105,7 +106,8 @@ class Lab:
             self.stop()
 
     def make_machines(self, share):
-        machines = [Machine(n, self.hardware, self.directory.path, share) for n in range(1, self.options.nodes + 1)]
+        kind = UserModeLinux if (self.hardware.kernel / "linux").exists() else Machine
+        machines = [kind(n, self.hardware, self.directory.path, share) for n in range(1, self.options.nodes + 1)]
         first, *others = machines
         first.output = True
         for machine in others:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KERNEL_ARGUMENTS = (
-    "console=ttyS0 panic=-1 oops=panic loglevel=5 mitigations=off no_timer_check "
-    "random.trust_cpu=on net.ifnames=0"
+    "console=ttyS0 mitigations=off no_timer_check random.trust_cpu=on net.ifnames=0"
 )
 
 
@@ -24,6 +23,7 @@ class Hardware:
     kernel: Path
     init: str
     append: str = ""
+    keep: Path = None
 
 
 @dataclass
@@ -43,10 +43,14 @@ class Machine:
         self.pending = b""
         self.control_fd = self.output_fd = None
         self.console = self.directory / f"node{self.number}.console"
+        self.log = self.directory / f"node{self.number}.qemu"
 
     def kernel_arguments(self):
+        return f"{KERNEL_ARGUMENTS} {self.run_arguments()}"
+
+    def run_arguments(self):
         hardware = self.hardware
-        return f"{KERNEL_ARGUMENTS} vz.init={hardware.init} vz.node={self.number} " \
+        return f"panic=-1 oops=panic loglevel=5 kunit.enable=1 vz.init={hardware.init} vz.node={self.number} " \
                f"systemd.unit=vz-lab.target systemd.machine_id={self.number:032x} " \
                f"systemd.show_status=no {hardware.append}"
 
@@ -75,12 +79,19 @@ class Machine:
                      "-netdev", f"hubport,id=hub{link},hubid=0,netdev=link{link}"]
         return line
 
+    def make_disks(self):
+        """Pairs of a number, from 1, and a file. In --disks-in they are kept, for the next run to find."""
+        made = []
+        for n in range(1, self.hardware.disks + 1):
+            disk = (self.hardware.keep or self.directory) / f"node{self.number}.disk{n}"
+            with open(disk, "ab") as file:
+                file.truncate(1 << 30)
+            made.append((n, disk))
+        return made
+
     def disks(self):
         line = []
-        for n in range(1, self.hardware.disks + 1):
-            disk = self.directory / f"node{self.number}.disk{n}"
-            with open(disk, "wb") as file:
-                file.truncate(1 << 30)
+        for n, disk in self.make_disks():
             line += ["-drive", f"file={disk},format=raw,if=none,id=disk{n},cache=unsafe,discard=unmap",
                      "-device", f"virtio-blk-pci,drive=disk{n},serial=disk{n}"]
         return line
@@ -91,12 +102,15 @@ class Machine:
         if self.output:
             self.output_fd, output = os.pipe()
         inherited = [control, *self.links] + ([output] if output is not None else [])
-        with open(self.directory / f"node{self.number}.qemu", "wb") as log:
+        with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command_line(control, output), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, pass_fds=inherited,
-                                            env={**os.environ, "TMPDIR": str(self.directory)})
+                                            env=self.environment())
         for fd in inherited:
             os.close(fd)
+
+    def environment(self):
+        return {**os.environ, "TMPDIR": str(self.directory)}
 
     def hear(self):
         """Take what came in on the control port; False at its end."""
@@ -128,7 +142,7 @@ class Machine:
 
     def complaints(self):
         """What QEMU itself said, apart from its warning about a network without other nodes."""
-        text = (self.directory / f"node{self.number}.qemu").read_text(errors="replace")
+        text = self.log.read_text(errors="replace")
         return "; ".join(line for line in text.splitlines() if "hub 0 is not connected" not in line)
 
 
