@@ -14,11 +14,11 @@ extern int vz_delay_current(__u64 deadline_ns) __ksym;
 #define NSEC_PER_MSEC 1000000ULL
 
 /* A container that was idle may do this much before it pays: also what a sleep that ended late is given back from. */
-#define BURST_NS (10 * NSEC_PER_MSEC)
+#define BURST_NS (50 * NSEC_PER_MSEC)
 /* Shorter sleeps cost more than they delay: they are saved up. */
 #define QUANTUM_NS (1 * NSEC_PER_MSEC)
-/* Debts beyond this are forgotten, so that a rate that was raised is felt soon. */
-#define MOST_DEBT_NS (8 * NSEC_PER_SEC)
+/* Debts beyond this are forgotten: what vz.ko lets a task sleep at once, and as much again for the other threads. */
+#define MOST_DEBT_NS (60 * NSEC_PER_SEC)
 /* How far below its limit a container that reclaims may be: charge batches, pages that other threads just freed. */
 #define NEAR_LIMIT_PAGES 2048
 
@@ -98,6 +98,14 @@ static __always_inline __u64 charge(struct vz_state *state, __u64 now, __u64 cos
   return __sync_fetch_and_add(&state->vswap_tat_ns, cost) + cost;
 }
 
+/* A new rate begins without the debts of the old one. */
+static __always_inline void begin_rate(struct vz_state *state, struct vz_conf *conf) {
+  __u64 before = state->vswap_since_ns, since = conf->vswap_since_ns;
+
+  if (before == since) return;
+  if (__sync_val_compare_and_swap(&state->vswap_since_ns, before, since) == before) state->vswap_tat_ns = 0;
+}
+
 static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long pages, enum direction direction,
                                  __u64 now) {
   struct vz_state *state = bpf_map_lookup_elem(&vz_state, &id);
@@ -106,6 +114,7 @@ static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long p
   if (!state) return 0;
   __sync_fetch_and_add(direction == SWAP_IN ? &state->swapin_pages : &state->swapout_pages, pages);
   if (!rate || conf->flags & VZ_CONF_NO_DELAY) return 0;
+  begin_rate(state, conf);
   cost = pages * NSEC_PER_SEC / rate;
   deadline = charge(state, now, cost);
   if (deadline <= now) return 0;

@@ -29,6 +29,7 @@ struct vz_conf {
   __u64 boot_ns;       /* CLOCK_BOOTTIME of the container's start, for sysinfo(2) */
   __u32 ctid;
   __u32 flags;         /* enum vz_conf_flags */
+  __u64 vswap_since_ns; /* when this rate was set, CLOCK_MONOTONIC: what was owed at the old one is forgiven */
 };
 
 /* Map "vz_state", hash: made by libvz with all zeroes before any task enters, then written by the programs only. */
@@ -40,7 +41,7 @@ struct vz_state {
   __u64 privvm_held;     /* pages */
   __u64 privvm_maxheld;  /* pages */
   __u64 privvm_failcnt;  /* mappings refused */
-  __u64 reserved[1];
+  __u64 vswap_since_ns;  /* of the rate that vswap_tat_ns belongs to */
 };
 
 #endif /* VZ_MAPS_H */

@@ -25,8 +25,12 @@
 #include "compat.h"
 #include "internal.h"
 
-/* A task never sleeps longer than this per return to user mode. */
-#define VZ_DELAY_MAX_NS		(2 * NSEC_PER_SEC)
+/*
+ * A task never sleeps longer than this per return to user mode: a mistake in
+ * a program must end. At 25 600 pages per second it is 3 GiB, and so more than
+ * what one read(2) can bring in.
+ */
+#define VZ_DELAY_MAX_NS		(30ULL * NSEC_PER_SEC)
 
 /* Not worth a sleep: the bucket keeps the debt for the next page. */
 #define VZ_DELAY_MIN_NS		(50 * NSEC_PER_USEC)
@@ -180,7 +184,7 @@ __bpf_kfunc_start_defs();
  * vz_delay_current() - let the current task sleep when it returns to user mode
  * @deadline_ns: until when at least, in CLOCK_MONOTONIC
  *
- * Many calls before a return make one sleep until the latest deadline, two
+ * Many calls before a return make one sleep until the latest deadline, thirty
  * seconds at most. SIGKILL ends it. PSI counts it as a memory stall.
  *
  * Return: 0; -EPERM for a task or a context that never returns to user mode,

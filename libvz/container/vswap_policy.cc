@@ -102,6 +102,7 @@ Result<> write_conf(const VswapSubject& s, std::uint64_t cgroup_id, vz_conf conf
   VZ_TRY(maps.make_state(cgroup_id));
   auto now = VZ_TRY(maps.read_conf(cgroup_id));
   if (now) conf.flags = now->flags;
+  conf.vswap_since_ns = now && now->vswap_rate == conf.vswap_rate ? now->vswap_since_ns : monotonic_ns();
   return maps.set_conf(cgroup_id, conf);
 }
 
@@ -172,7 +173,9 @@ std::optional<std::uint64_t> privvm_limit(const Config& config) {
   return static_cast<std::uint64_t>(pages);
 }
 
-std::uint64_t swap_delay_us(std::uint64_t rate) { return rate == 0 ? 0 : (1000000 + rate / 2) / rate; }
+std::uint64_t swap_delay_us(std::uint64_t rate) {
+  return rate == 0 ? 0 : std::max<std::uint64_t>(1, (1000000 + rate / 2) / rate);  // 0 is no delay at all
+}
 
 VswapPlan plan_vswap(Ctid id, const Config& config, const VswapFacts& facts) {
   VswapPlan plan;
@@ -207,6 +210,12 @@ Result<VswapPlan> change_vswap(const CgroupHost& host, const VswapSubject& subje
   if (!device || !id) return plan;
   VzContainer entry = registry_entry(subject, *id);
   if (auto now = device->find(*id); now && *now) entry.flags = (*now)->flags;
+  if (!(entry.flags & kVzNoDelay)) {
+    // Those that sleep by the old rate wake up.
+    VzContainer awake = entry;
+    awake.flags |= kVzNoDelay;
+    VZ_TRY(device->add(awake));
+  }
   VZ_TRY(device->add(entry));
   return plan;
 }

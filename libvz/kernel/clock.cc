@@ -7,11 +7,19 @@
 
 namespace vz {
 
-std::uint64_t boottime_ns() {
+namespace {
+
+std::uint64_t read_clock(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
+  clock_gettime(clock, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1000000000ull + static_cast<std::uint64_t>(now.tv_nsec);
 }
+
+}  // namespace
+
+std::uint64_t monotonic_ns() { return read_clock(CLOCK_MONOTONIC); }
+
+std::uint64_t boottime_ns() { return read_clock(CLOCK_BOOTTIME); }
 
 std::uint64_t age_ns(const ProcessId& id) {
   const auto now_ns = boottime_ns();

