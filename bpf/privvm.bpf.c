@@ -31,7 +31,7 @@ struct {
   __uint(pinning, LIBBPF_PIN_BY_NAME);
 } vz_mm SEC(".maps");
 
-static __always_inline void note_maximum(struct vz_state *state, __u64 held) {
+static __always_inline void note_maximum(struct vz_state* state, __u64 held) {
   __u64 most = state->privvm_maxheld;
 
   for (int i = 0; i < 8 && held > most; i++) {
@@ -43,7 +43,7 @@ static __always_inline void note_maximum(struct vz_state *state, __u64 held) {
 }
 
 static __always_inline void hold(__u64 container, __s64 pages) {
-  struct vz_state *state = bpf_map_lookup_elem(&vz_state, &container);
+  struct vz_state* state = bpf_map_lookup_elem(&vz_state, &container);
   __u64 held;
 
   if (!state || !pages) return;
@@ -52,7 +52,7 @@ static __always_inline void hold(__u64 container, __s64 pages) {
 }
 
 /* Whoever comes last is right: the container holds the sum of what was written last into each debt. */
-static __always_inline void settle(struct debt *debt, __u64 pages) {
+static __always_inline void settle(struct debt* debt, __u64 pages) {
   __u64 before;
 
   if (debt->pages == pages) return;
@@ -60,10 +60,10 @@ static __always_inline void settle(struct debt *debt, __u64 pages) {
   hold(debt->container, (__s64)(pages - before));
 }
 
-static __always_inline struct debt *debt_of(__u64 mm) { return bpf_map_lookup_elem(&vz_mm, &mm); }
+static __always_inline struct debt* debt_of(__u64 mm) { return bpf_map_lookup_elem(&vz_mm, &mm); }
 
 /* An address space seen for the first time, of a task in `container`. */
-static __always_inline struct debt *adopt(__u64 mm, __u64 container, __u64 pages) {
+static __always_inline struct debt* adopt(__u64 mm, __u64 container, __u64 pages) {
   struct debt debt = {container, pages};
 
   if (bpf_map_update_elem(&vz_mm, &mm, &debt, BPF_NOEXIST)) return debt_of(mm);
@@ -72,17 +72,17 @@ static __always_inline struct debt *adopt(__u64 mm, __u64 container, __u64 pages
 }
 
 /* Whoever deletes the entry gives the pages back: once. */
-static __always_inline void release(__u64 mm, struct debt *debt) {
+static __always_inline void release(__u64 mm, struct debt* debt) {
   __u64 container = debt->container, pages = debt->pages;
 
   if (!bpf_map_delete_elem(&vz_mm, &mm)) hold(container, -(__s64)pages);
 }
 
 /* Takes over what the kernel counts for the current task's memory. */
-static __always_inline struct debt *update_current(void) {
-  struct mm_struct *mm = bpf_get_current_task_btf()->mm;
-  struct debt *debt = debt_of((__u64)mm);
-  struct vz_conf *conf;
+static __always_inline struct debt* update_current(void) {
+  struct mm_struct* mm = bpf_get_current_task_btf()->mm;
+  struct debt* debt = debt_of((__u64)mm);
+  struct vz_conf* conf;
   __u64 container;
 
   if (!mm) return NULL;
@@ -105,7 +105,7 @@ static __always_inline int update(void) {
  */
 #define UPDATE_AFTER(name, function) \
   SEC("fexit/" function)             \
-  int name(void *ctx) { return update(); }
+  int name(void* ctx) { return update(); }
 
 UPDATE_AFTER(privvm_mmap, "__x64_sys_mmap")
 UPDATE_AFTER(privvm_munmap, "__x64_sys_munmap")
@@ -117,7 +117,7 @@ UPDATE_AFTER(privvm_pkey, "__x64_sys_pkey_mprotect")
 /* The same for 32-bit programs; a kernel may be built without them. */
 #define UPDATE_AFTER_IA32(name, function) \
   SEC("?fexit/" function)                 \
-  int name(void *ctx) { return update(); }
+  int name(void* ctx) { return update(); }
 
 UPDATE_AFTER_IA32(privvm_mmap32, "__ia32_sys_mmap_pgoff")
 UPDATE_AFTER_IA32(privvm_oldmmap32, "__ia32_compat_sys_ia32_mmap")
@@ -129,10 +129,10 @@ UPDATE_AFTER_IA32(privvm_pkey32, "__ia32_sys_pkey_mprotect")
 
 /* A new program: its memory is new, too. */
 SEC("tp_btf/sched_process_exec")
-int privvm_exec(void *ctx) { return update(); }
+int privvm_exec(void* ctx) { return update(); }
 
-static __always_inline __u64 container_of_task(struct task_struct *task) {
-  struct cgroup *leaf = task->cgroups->dfl_cgrp;
+static __always_inline __u64 container_of_task(struct task_struct* task) {
+  struct cgroup* leaf = task->cgroups->dfl_cgrp;
   __u64 found = 0;
 
   for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
@@ -146,9 +146,9 @@ static __always_inline __u64 container_of_task(struct task_struct *task) {
 
 /* The child pays for its copy where it lives: clone3(2) may have put it into another group. */
 SEC("tp_btf/sched_process_fork")
-int BPF_PROG(privvm_fork, struct task_struct *parent, struct task_struct *child) {
-  struct mm_struct *mm;
-  struct debt *debt;
+int BPF_PROG(privvm_fork, struct task_struct* parent, struct task_struct* child) {
+  struct mm_struct* mm;
+  struct debt* debt;
   __u64 container;
 
   if (!active(VZ_OBJECT_PRIVVM)) return 0;
@@ -167,9 +167,9 @@ int BPF_PROG(privvm_fork, struct task_struct *parent, struct task_struct *child)
  * programs at times (see charge_page() in vswap.bpf.c), a kprobe's never.
  */
 SEC("kprobe.multi/exit_mmap")
-int privvm_exit(struct pt_regs *ctx) {
+int privvm_exit(struct pt_regs* ctx) {
   __u64 mm = ctx->di;
-  struct debt *debt;
+  struct debt* debt;
 
   if (!active(VZ_OBJECT_PRIVVM)) return 0;
   debt = debt_of(mm);
@@ -178,13 +178,13 @@ int privvm_exit(struct pt_regs *ctx) {
 }
 
 /*
- * The kernel asks in page faults, too (growing stacks, shared memory): to refuse there would kill. User mode's registers
- * tell: in a fault there is no system call, or one that maps nothing.
+ * The kernel asks in page faults, too (growing stacks, shared memory): to refuse there would kill. User mode's
+ * registers tell: in a fault there is no system call, or one that maps nothing.
  */
 enum request { NOT_OURS, MAPS, FORKS };
 
-static __always_inline enum request request_of(struct task_struct *task) {
-  struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+static __always_inline enum request request_of(struct task_struct* task) {
+  struct pt_regs* regs = (void*)bpf_task_pt_regs(task);
   long number = (int)regs->orig_ax;
 
   if (task->thread_info.status & TS_COMPAT) switch (number) {
@@ -222,9 +222,9 @@ static __always_inline enum request request_of(struct task_struct *task) {
 }
 
 /* Reserves, so that two that ask at the same time do not both get the last pages; update_current() sets it right. */
-static __always_inline int reserve(struct debt *debt, __u64 pages) {
-  struct vz_conf *conf = bpf_map_lookup_elem(&vz_conf, &debt->container);
-  struct vz_state *state = bpf_map_lookup_elem(&vz_state, &debt->container);
+static __always_inline int reserve(struct debt* debt, __u64 pages) {
+  struct vz_conf* conf = bpf_map_lookup_elem(&vz_conf, &debt->container);
+  struct vz_state* state = bpf_map_lookup_elem(&vz_state, &debt->container);
   __u64 held;
 
   if (!conf || !state || conf->privvm_limit == VZ_UNLIMITED) return 0;
@@ -240,10 +240,10 @@ static __always_inline int reserve(struct debt *debt, __u64 pages) {
 }
 
 SEC("fmod_ret/security_vm_enough_memory_mm")
-int BPF_PROG(privvm_limit, struct mm_struct *mm, long pages, int ret) {
-  struct task_struct *task = bpf_get_current_task_btf();
+int BPF_PROG(privvm_limit, struct mm_struct* mm, long pages, int ret) {
+  struct task_struct* task = bpf_get_current_task_btf();
   enum request request;
-  struct debt *debt;
+  struct debt* debt;
 
   if (ret || mm != task->mm || pages <= 0 || !active(VZ_OBJECT_PRIVVM)) return ret;
   debt = update_current();

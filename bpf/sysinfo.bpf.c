@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * sysinfo(2) in a container: its RAM, swap, processes and uptime instead of the host's. In an object of its own, because
- * a locked-down kernel refuses programs that write to user memory.
+ * sysinfo(2) in a container: its RAM, swap, processes and uptime instead of the host's. In an object of its own,
+ * because a locked-down kernel refuses programs that write to user memory.
  */
 #include "vz_common.h"
 
@@ -39,14 +39,14 @@ struct amounts {
 #define LEFT(total, used) ((total) > (used) ? (total) - (used) : 0)
 
 /* Limits are the smallest from the container upwards, which is what the kernel enforces; use is the container's own. */
-static __always_inline void measure(struct cgroup *container, struct amounts *out) {
-  struct mem_cgroup *memcg = memcg_of(container);
+static __always_inline void measure(struct cgroup* container, struct amounts* out) {
+  struct mem_cgroup* memcg = memcg_of(container);
   struct page_counter *ram, *swap;
   __u64 max;
 
   if (!memcg) return;
-  ram = (void *)memcg + bpf_core_field_offset(struct mem_cgroup, memory);
-  swap = (void *)memcg + bpf_core_field_offset(struct mem_cgroup, swap);
+  ram = (void*)memcg + bpf_core_field_offset(struct mem_cgroup, memory);
+  swap = (void*)memcg + bpf_core_field_offset(struct mem_cgroup, swap);
   out->ram_used = BPF_CORE_READ(ram, usage.counter) << PAGE_SHIFT;
   out->swap_used = BPF_CORE_READ(swap, usage.counter) << PAGE_SHIFT;
   for (int i = 0; i < VZ_MAX_LEVEL && ram; i++) {
@@ -61,23 +61,23 @@ static __always_inline void measure(struct cgroup *container, struct amounts *ou
   }
 }
 
-static __always_inline __u16 processes(struct cgroup *container, __u16 otherwise) {
-  struct cgroup_subsys_state *css = css_of(container, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id));
+static __always_inline __u16 processes(struct cgroup* container, __u16 otherwise) {
+  struct cgroup_subsys_state* css = css_of(container, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id));
   __u64 count;
 
   if (!css) return otherwise;
-  count = BPF_CORE_READ((struct pids_cgroup *)css, counter.counter);
+  count = BPF_CORE_READ((struct pids_cgroup*)css, counter.counter);
   return AT_MOST(count, 0xffff);
 }
 
 /* The innermost container of the current task, as a group. */
-static __always_inline struct cgroup *container_of_current(struct vz_conf **conf) {
+static __always_inline struct cgroup* container_of_current(struct vz_conf** conf) {
   struct cgroup *leaf = bpf_get_current_task_btf()->cgroups->dfl_cgrp, *found = NULL;
 
   for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
-    struct cgroup *here = ancestor_at(leaf, level);
+    struct cgroup* here = ancestor_at(leaf, level);
     __u64 id = cgroup_id_of(here);
-    struct vz_conf *entry;
+    struct vz_conf* entry;
 
     if (!id) break;
     entry = bpf_map_lookup_elem(&vz_conf, &id);
@@ -114,16 +114,16 @@ static __always_inline __u64 uptime_since(__u64 boot_ns) {
 }
 
 SEC("fexit/__x64_sys_sysinfo")
-int BPF_PROG(sysinfo_native, struct pt_regs *regs, long ret) {
-  struct cgroup *container;
+int BPF_PROG(sysinfo_native, struct pt_regs* regs, long ret) {
+  struct cgroup* container;
   struct sysinfo64 info;
-  struct vz_conf *conf;
-  void *address;
+  struct vz_conf* conf;
+  void* address;
 
   if (ret || !active(VZ_OBJECT_SYSINFO)) return 0;
   container = container_of_current(&conf);
   if (!container) return 0;
-  address = (void *)regs->di;
+  address = (void*)regs->di;
   if (bpf_probe_read_user(&info, sizeof(info), address)) return 0;
   REWRITE(info, container, conf);
   bpf_probe_write_user(address, &info, sizeof(info));
@@ -131,16 +131,16 @@ int BPF_PROG(sysinfo_native, struct pt_regs *regs, long ret) {
 }
 
 SEC("?fexit/__ia32_compat_sys_sysinfo")
-int BPF_PROG(sysinfo_ia32, struct pt_regs *regs, long ret) {
-  struct cgroup *container;
+int BPF_PROG(sysinfo_ia32, struct pt_regs* regs, long ret) {
+  struct cgroup* container;
   struct sysinfo32 info;
-  struct vz_conf *conf;
-  void *address;
+  struct vz_conf* conf;
+  void* address;
 
   if (ret || !active(VZ_OBJECT_SYSINFO)) return 0;
   container = container_of_current(&conf);
   if (!container) return 0;
-  address = (void *)(__u64)(__u32)regs->bx;
+  address = (void*)(__u64)(__u32)regs->bx;
   if (bpf_probe_read_user(&info, sizeof(info), address)) return 0;
   REWRITE(info, container, conf);
   bpf_probe_write_user(address, &info, sizeof(info));

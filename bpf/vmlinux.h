@@ -64,8 +64,8 @@ struct kernfs_node {
 struct cgroup;
 
 struct cgroup_subsys_state {
-  struct cgroup *cgroup;
-  struct cgroup_subsys_state *parent;
+  struct cgroup* cgroup;
+  struct cgroup_subsys_state* parent;
 };
 
 /* Values differ with the configuration: use bpf_core_enum_value(). */
@@ -77,19 +77,19 @@ enum cgroup_subsys_id {
 struct cgroup {
   struct cgroup_subsys_state self;
   int level;
-  struct kernfs_node *kn;
-  struct cgroup_subsys_state *subsys[16];
-  struct cgroup *ancestors[];
+  struct kernfs_node* kn;
+  struct cgroup_subsys_state* subsys[16];
+  struct cgroup* ancestors[];
 };
 
 struct css_set {
-  struct cgroup *dfl_cgrp;
+  struct cgroup* dfl_cgrp;
 };
 
 struct page_counter {
   atomic_long_t usage;
   unsigned long max;
-  struct page_counter *parent;
+  struct page_counter* parent;
 };
 
 struct mem_cgroup {
@@ -99,12 +99,12 @@ struct mem_cgroup {
 };
 
 struct obj_cgroup {
-  struct mem_cgroup *memcg;
+  struct mem_cgroup* memcg;
 };
 
 /* A kernel whose mem_cgroup has an objcg of its own keeps the mem_cgroup in folio->memcg_data, a later one an objcg. */
 struct mem_cgroup___with_objcg {
-  struct obj_cgroup *objcg;
+  struct obj_cgroup* objcg;
 };
 
 struct pids_cgroup {
@@ -116,11 +116,11 @@ struct mm_struct {
 };
 
 struct vm_area_struct {
-  struct mm_struct *vm_mm;
+  struct mm_struct* vm_mm;
 };
 
 struct vm_fault {
-  struct vm_area_struct *vma;
+  struct vm_area_struct* vma;
 };
 
 struct thread_info {
@@ -130,8 +130,8 @@ struct thread_info {
 struct task_struct {
   struct thread_info thread_info;
   unsigned int flags;
-  struct mm_struct *mm;
-  struct css_set *cgroups;
+  struct mm_struct* mm;
+  struct css_set* cgroups;
 };
 
 enum pageflags {

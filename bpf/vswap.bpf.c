@@ -38,13 +38,13 @@ struct {
 } vz_task SEC(".maps");
 
 /* Functions of their own: inline, the compiler computes both offsets first, and one of the fields does not exist. */
-static __noinline unsigned long plain_flags(struct folio *folio) { return BPF_CORE_READ(folio, flags); }
+static __noinline unsigned long plain_flags(struct folio* folio) { return BPF_CORE_READ(folio, flags); }
 
-static __noinline unsigned long wrapped_flags(struct folio *folio) {
-  return BPF_CORE_READ((struct folio___memdesc *)folio, flags.f);
+static __noinline unsigned long wrapped_flags(struct folio* folio) {
+  return BPF_CORE_READ((struct folio___memdesc*)folio, flags.f);
 }
 
-static __always_inline unsigned long folio_pages(struct folio *folio) {
+static __always_inline unsigned long folio_pages(struct folio* folio) {
   bool wrapped = bpf_core_field_exists(struct folio___memdesc, flags.f);
   unsigned long flags = wrapped ? wrapped_flags(folio) : plain_flags(folio);
 
@@ -53,20 +53,20 @@ static __always_inline unsigned long folio_pages(struct folio *folio) {
 }
 
 /* The group that a page of user memory is charged to. */
-static __always_inline struct cgroup *folio_cgroup(struct folio *folio) {
+static __always_inline struct cgroup* folio_cgroup(struct folio* folio) {
   unsigned long data = BPF_CORE_READ(folio, memcg_data) & ~3UL;
-  struct mem_cgroup *memcg;
+  struct mem_cgroup* memcg;
 
   if (!data) return NULL;
   if (bpf_core_field_exists(struct mem_cgroup___with_objcg, objcg))
-    memcg = (struct mem_cgroup *)data;
+    memcg = (struct mem_cgroup*)data;
   else
-    memcg = BPF_CORE_READ((struct obj_cgroup *)data, memcg);
+    memcg = BPF_CORE_READ((struct obj_cgroup*)data, memcg);
   return memcg ? BPF_CORE_READ(memcg, css.cgroup) : NULL;
 }
 
-static __always_inline bool at_its_limit(struct cgroup *cgroup) {
-  struct mem_cgroup *memcg = memcg_of(cgroup);
+static __always_inline bool at_its_limit(struct cgroup* cgroup) {
+  struct mem_cgroup* memcg = memcg_of(cgroup);
   unsigned long usage, max, near;
 
   if (!memcg) return false;
@@ -80,7 +80,7 @@ static __always_inline bool at_its_limit(struct cgroup *cgroup) {
  * The bucket, as the time at which the next page would be in time (GCRA). Returns the time at which these pages are
  * paid for. All threads share it, so that it already contains what the others owe.
  */
-static __always_inline __u64 charge(struct vz_state *state, __u64 now, __u64 cost) {
+static __always_inline __u64 charge(struct vz_state* state, __u64 now, __u64 cost) {
   __u64 tat = state->vswap_tat_ns, next = 0;
 
   for (int i = 0; i < 8; i++) {
@@ -99,16 +99,16 @@ static __always_inline __u64 charge(struct vz_state *state, __u64 now, __u64 cos
 }
 
 /* A new rate begins without the debts of the old one. */
-static __always_inline void begin_rate(struct vz_state *state, struct vz_conf *conf) {
+static __always_inline void begin_rate(struct vz_state* state, struct vz_conf* conf) {
   __u64 before = state->vswap_since_ns, since = conf->vswap_since_ns;
 
   if (before == since) return;
   if (__sync_val_compare_and_swap(&state->vswap_since_ns, before, since) == before) state->vswap_tat_ns = 0;
 }
 
-static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long pages, enum direction direction,
+static __always_inline __u64 pay(struct vz_conf* conf, __u64 id, unsigned long pages, enum direction direction,
                                  __u64 now) {
-  struct vz_state *state = bpf_map_lookup_elem(&vz_state, &id);
+  struct vz_state* state = bpf_map_lookup_elem(&vz_state, &id);
   __u64 rate = conf->vswap_rate, cost, deadline;
 
   if (!state) return 0;
@@ -122,24 +122,24 @@ static __always_inline __u64 pay(struct vz_conf *conf, __u64 id, unsigned long p
   return deadline;
 }
 
-static __always_inline bool in_a_remote_fault(struct task_struct *task) {
-  struct vz_task *own = bpf_task_storage_get(&vz_task, task, NULL, 0);
+static __always_inline bool in_a_remote_fault(struct task_struct* task) {
+  struct vz_task* own = bpf_task_storage_get(&vz_task, task, NULL, 0);
 
   return own && own->remote;
 }
 
 /* Every container around the current task pays for a page that is its own. Until when is the task to sleep, or 0. */
-static __always_inline __u64 charge_containers(struct folio *folio, enum direction direction) {
-  struct task_struct *task = bpf_get_current_task_btf();
+static __always_inline __u64 charge_containers(struct folio* folio, enum direction direction) {
+  struct task_struct* task = bpf_get_current_task_btf();
   __u64 now = bpf_ktime_get_ns(), deadline = 0;
-  struct cgroup *owner = NULL;
+  struct cgroup* owner = NULL;
   unsigned long pages = 0;
 
   if (!task->mm || task->flags & PF_KTHREAD) return 0;
   for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
     __u64 id = bpf_get_current_ancestor_cgroup_id(level), due;
-    struct cgroup *container;
-    struct vz_conf *conf;
+    struct cgroup* container;
+    struct vz_conf* conf;
 
     if (!id) break;
     conf = bpf_map_lookup_elem(&vz_conf, &id);
@@ -161,12 +161,12 @@ static __always_inline __u64 charge_containers(struct folio *folio, enum directi
 
 /*
  * Charging and telling vz.ko are two programs. The kernel does not run a tracing program (fentry, fexit) on a CPU where
- * another task is suspended in the middle of it: with several threads, a tenth of all pages went for nothing. A kprobe's
- * program is never suspended, but may not call vz.ko. So the kprobe charges, every time, and leaves the deadline with
- * the task; the tracing program passes it on, and if it is left out, the next one does.
+ * another task is suspended in the middle of it: with several threads, a tenth of all pages went for nothing. A
+ * kprobe's program is never suspended, but may not call vz.ko. So the kprobe charges, every time, and leaves the
+ * deadline with the task; the tracing program passes it on, and if it is left out, the next one does.
  */
-static __always_inline int charge_page(struct folio *folio, enum direction direction) {
-  struct vz_task *own;
+static __always_inline int charge_page(struct folio* folio, enum direction direction) {
+  struct vz_task* own;
   __u64 deadline;
 
   if (!active(VZ_OBJECT_VSWAP)) return 0;
@@ -178,7 +178,7 @@ static __always_inline int charge_page(struct folio *folio, enum direction direc
 }
 
 static __always_inline int tell_module(void) {
-  struct vz_task *own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
+  struct vz_task* own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
 
   if (!own || !own->deadline || !active(VZ_OBJECT_VSWAP)) return 0;
   vz_delay_current(own->deadline);
@@ -187,10 +187,10 @@ static __always_inline int tell_module(void) {
 }
 
 SEC("kprobe.multi/swap_read_folio")
-int vswap_in(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_IN); }
+int vswap_in(struct pt_regs* ctx) { return charge_page((struct folio*)ctx->di, SWAP_IN); }
 
 SEC("fexit/swap_read_folio")
-int vswap_in_end(void *ctx) { return tell_module(); }
+int vswap_in_end(void* ctx) { return tell_module(); }
 
 /*
  * A page goes out when reclaim hands it to the swap code, whatever that makes of it: zero-filled pages and those that
@@ -198,21 +198,21 @@ int vswap_in_end(void *ctx) { return tell_module(); }
  * back may keep its place and be written there again. One function, renamed; a head page is where its folio is.
  */
 SEC("?kprobe.multi/swap_writepage")
-int vswap_out_page(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_OUT); }
+int vswap_out_page(struct pt_regs* ctx) { return charge_page((struct folio*)ctx->di, SWAP_OUT); }
 
 SEC("?fexit/swap_writepage")
-int vswap_out_page_end(void *ctx) { return tell_module(); }
+int vswap_out_page_end(void* ctx) { return tell_module(); }
 
 SEC("?kprobe.multi/swap_writeout")
-int vswap_out_folio(struct pt_regs *ctx) { return charge_page((struct folio *)ctx->di, SWAP_OUT); }
+int vswap_out_folio(struct pt_regs* ctx) { return charge_page((struct folio*)ctx->di, SWAP_OUT); }
 
 SEC("?fexit/swap_writeout")
-int vswap_out_folio_end(void *ctx) { return tell_module(); }
+int vswap_out_folio_end(void* ctx) { return tell_module(); }
 
 /* In whose name is this fault? Shared memory has a way of its own. Neither way nests. */
-static __always_inline int enter_fault(struct vm_fault *vmf) {
-  struct task_struct *task = bpf_get_current_task_btf();
-  struct vz_task *own;
+static __always_inline int enter_fault(struct vm_fault* vmf) {
+  struct task_struct* task = bpf_get_current_task_btf();
+  struct vz_task* own;
 
   if (vmf->vma->vm_mm == task->mm) return 0;
   own = bpf_task_storage_get(&vz_task, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -221,7 +221,7 @@ static __always_inline int enter_fault(struct vm_fault *vmf) {
 }
 
 static __always_inline int leave_fault(void) {
-  struct vz_task *own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
+  struct vz_task* own = bpf_task_storage_get(&vz_task, bpf_get_current_task_btf(), NULL, 0);
 
   /* The fault may have let go of the address space: do not look at its arguments. */
   if (own) own->remote = 0;
@@ -229,13 +229,13 @@ static __always_inline int leave_fault(void) {
 }
 
 SEC("fentry/do_swap_page")
-int BPF_PROG(vswap_fault, struct vm_fault *vmf) { return enter_fault(vmf); }
+int BPF_PROG(vswap_fault, struct vm_fault* vmf) { return enter_fault(vmf); }
 
 SEC("fexit/do_swap_page")
-int BPF_PROG(vswap_fault_end, struct vm_fault *vmf) { return leave_fault(); }
+int BPF_PROG(vswap_fault_end, struct vm_fault* vmf) { return leave_fault(); }
 
 SEC("fentry/shmem_fault")
-int BPF_PROG(vswap_shm, struct vm_fault *vmf) { return enter_fault(vmf); }
+int BPF_PROG(vswap_shm, struct vm_fault* vmf) { return enter_fault(vmf); }
 
 SEC("fexit/shmem_fault")
-int BPF_PROG(vswap_shm_end, struct vm_fault *vmf) { return leave_fault(); }
+int BPF_PROG(vswap_shm_end, struct vm_fault* vmf) { return leave_fault(); }

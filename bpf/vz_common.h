@@ -3,7 +3,8 @@
 #ifndef VZ_COMMON_H
 #define VZ_COMMON_H
 
-/* clang-format off: vmlinux.h comes before everything */
+/* vmlinux.h comes before everything: the others use its types. */
+/* clang-format off */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -56,18 +57,18 @@ struct {
 const volatile __u32 vz_generation SEC(".rodata.generation") = 0;
 
 static __always_inline bool active(__u32 object) {
-  struct vz_generation *g = bpf_map_lookup_elem(&vz_active, &object);
+  struct vz_generation* g = bpf_map_lookup_elem(&vz_active, &object);
 
   return g && g->active == vz_generation;
 }
 
 /* The innermost container of the current task: its cgroup id, or 0. */
-static __always_inline __u64 current_container(struct vz_conf **conf) {
+static __always_inline __u64 current_container(struct vz_conf** conf) {
   __u64 found = 0;
 
   for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
     __u64 id = bpf_get_current_ancestor_cgroup_id(level);
-    struct vz_conf *here;
+    struct vz_conf* here;
 
     if (!id) break;
     here = bpf_map_lookup_elem(&vz_conf, &id);
@@ -80,31 +81,29 @@ static __always_inline __u64 current_container(struct vz_conf **conf) {
 }
 
 /* The group at `level` that holds `cgroup`; NULL when it is not that deep. */
-static __always_inline struct cgroup *ancestor_at(struct cgroup *cgroup, int level) {
-  struct cgroup *ancestor = NULL;
+static __always_inline struct cgroup* ancestor_at(struct cgroup* cgroup, int level) {
+  struct cgroup* ancestor = NULL;
 
   if (!cgroup || BPF_CORE_READ(cgroup, level) < level) return NULL;
   bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
-                        (void *)cgroup + bpf_core_field_offset(struct cgroup, ancestors) + level * sizeof(ancestor));
+                        (void*)cgroup + bpf_core_field_offset(struct cgroup, ancestors) + level * sizeof(ancestor));
   return ancestor;
 }
 
-static __always_inline __u64 cgroup_id_of(struct cgroup *cgroup) {
-  return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0;
-}
+static __always_inline __u64 cgroup_id_of(struct cgroup* cgroup) { return cgroup ? BPF_CORE_READ(cgroup, kn, id) : 0; }
 
-static __always_inline struct cgroup_subsys_state *css_of(struct cgroup *cgroup, int subsystem) {
-  struct cgroup_subsys_state *css = NULL;
+static __always_inline struct cgroup_subsys_state* css_of(struct cgroup* cgroup, int subsystem) {
+  struct cgroup_subsys_state* css = NULL;
 
   bpf_probe_read_kernel(&css, sizeof(css),
-                        (void *)cgroup + bpf_core_field_offset(struct cgroup, subsys) + subsystem * sizeof(css));
+                        (void*)cgroup + bpf_core_field_offset(struct cgroup, subsys) + subsystem * sizeof(css));
   return css;
 }
 
-static __always_inline struct mem_cgroup *memcg_of(struct cgroup *cgroup) {
-  struct cgroup_subsys_state *css = css_of(cgroup, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+static __always_inline struct mem_cgroup* memcg_of(struct cgroup* cgroup) {
+  struct cgroup_subsys_state* css = css_of(cgroup, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
 
-  return css ? (void *)css - bpf_core_field_offset(struct mem_cgroup, css) : NULL;
+  return css ? (void*)css - bpf_core_field_offset(struct mem_cgroup, css) : NULL;
 }
 
 #endif /* VZ_COMMON_H */

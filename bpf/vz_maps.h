@@ -24,24 +24,24 @@ enum vz_conf_flags {
 
 /* Map "vz_conf", hash: written by libvz only. */
 struct vz_conf {
-  __u64 vswap_rate;    /* pages per second over swap-in and swap-out, 0: unlimited */
-  __u64 privvm_limit;  /* pages of private memory, VZ_UNLIMITED: none */
-  __u64 boot_ns;       /* CLOCK_BOOTTIME of the container's start, for sysinfo(2) */
+  __u64 vswap_rate;   /* pages per second over swap-in and swap-out, 0: unlimited */
+  __u64 privvm_limit; /* pages of private memory, VZ_UNLIMITED: none */
+  __u64 boot_ns;      /* CLOCK_BOOTTIME of the container's start, for sysinfo(2) */
   __u32 ctid;
-  __u32 flags;         /* enum vz_conf_flags */
+  __u32 flags;          /* enum vz_conf_flags */
   __u64 vswap_since_ns; /* when this rate was set, CLOCK_MONOTONIC: what was owed at the old one is forgiven */
 };
 
 /* Map "vz_state", hash: made by libvz with all zeroes before any task enters, then written by the programs only. */
 struct vz_state {
-  __u64 vswap_tat_ns;    /* token bucket (GCRA): CLOCK_MONOTONIC at which the next page would be in time */
-  __u64 swapin_pages;    /* charged to this container */
-  __u64 swapout_pages;   /* charged to this container */
-  __u64 delayed_ns;      /* sum of the delays asked for */
-  __u64 privvm_held;     /* pages */
-  __u64 privvm_maxheld;  /* pages */
-  __u64 privvm_failcnt;  /* mappings refused */
-  __u64 vswap_since_ns;  /* of the rate that vswap_tat_ns belongs to */
+  __u64 vswap_tat_ns;   /* token bucket (GCRA): CLOCK_MONOTONIC at which the next page would be in time */
+  __u64 swapin_pages;   /* charged to this container */
+  __u64 swapout_pages;  /* charged to this container */
+  __u64 delayed_ns;     /* sum of the delays asked for */
+  __u64 privvm_held;    /* pages */
+  __u64 privvm_maxheld; /* pages */
+  __u64 privvm_failcnt; /* mappings refused */
+  __u64 vswap_since_ns; /* of the rate that vswap_tat_ns belongs to */
 };
 
 #endif /* VZ_MAPS_H */
