@@ -136,7 +136,7 @@ class Patched(unittest.TestCase):
             speed = self.full_speed(threads)
             for delay, rate in RATES:
                 with self.subTest(threads=threads, rate=rate):
-                    if speed < 1.2 * rate:
+                    if speed < 1.1 * rate:
                         print(f"skipped: {rate} pages/s, {threads} threads: this guest moves only {speed:.0f} at full speed")
                         continue
                     group = self.group(f"rate{delay}-{threads}", delay)
