@@ -190,11 +190,12 @@ class Delay(ModuleTest):
             load_of(1, 20_000, 2).communicate()
         self.assertLess(pressure() - before, 20_000)
 
-    def test_never_longer_than_two_seconds(self):
+    def test_never_longer_than_thirty_seconds(self):
         with Hook():
-            for wanted in (5 * SECOND, 1 << 62, (1 << 64) - 1_000_000 * SECOND):
-                took = slept(wanted)
-                self.assertTrue(1.9 * SECOND < took < 4 * SECOND, took)
+            sleepers = [sleeper(wanted) for wanted in (60 * SECOND, 1 << 62, (1 << 64) - 1_000_000 * SECOND)]
+            for process in sleepers:
+                took = int(process.communicate()[0])
+                self.assertTrue(29.9 * SECOND < took < 35 * SECOND, took)
 
     def test_two_debts_are_one_sleep(self):
         """The later deadline counts: a deadline has all earlier debts in it."""
