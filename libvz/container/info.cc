@@ -7,6 +7,7 @@
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
 #include "libvz/container/limits.h"
+#include "libvz/container/oom.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/sample.h"
 #include "libvz/container/state.h"
@@ -94,6 +95,7 @@ Result<DiskUsage> disk_usage_of(const Host& host, const ContainerInfo& info) {
 
 Sample sample_of(const Host& host, const SampleSources& sources, const ContainerInfo& info, const Readings& wanted) {
   Sample s = sample_cgroups(sources, info.id, wanted);
+  if (s.oom_kills) *s.oom_kills += earlier_oom_kills(host, info.id);
   if (!wanted.has(Reading::disk)) return s;
   auto disk = disk_usage_of(host, info);
   if (!disk) return s;

@@ -73,6 +73,8 @@ class Beancounters(vzhost.HostTest):
         self.assertLessEqual(hit["physpages"]["maxheld"], 32 * PAGES)
         self.assertGreater(hit["physpages"]["maxheld"], 31 * PAGES)
         self.assertEqual(vzlist("-H", "-o", "oomguarpages.f", ctid, check=0).out.strip(), "1")
+        vzctl("restart", ctid, "--fast", check=0)
+        self.assertEqual(row(ctid)["oomguarpages"]["failcnt"], 1, "kills are counted since the host booted")
 
     def test_swap(self):
         if without_swap():

@@ -104,8 +104,8 @@ struct Sample {
   std::optional<std::uint64_t> sock_held, shmem_held, locked_held;          // bytes
   std::optional<std::uint64_t> privvm_held, privvm_max, privvm_fail;        // bytes; counted by the BPF programs
   std::optional<std::uint64_t> cpu_ns;
-  std::optional<std::uint64_t> ooms;                                              // allocations that failed for good
-  std::optional<std::uint64_t> oom_kills;                                         // processes killed for it
+  std::optional<std::uint64_t> ooms;       // allocations that failed for good
+  std::optional<std::uint64_t> oom_kills;  // processes killed for it since the host booted
   std::optional<std::uint64_t> disk_used, disk_total, inodes_used, inodes_total;  // bytes, counts
   std::optional<double> load[3];
 };
