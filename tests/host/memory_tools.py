@@ -273,7 +273,9 @@ class Validate(vzhost.HostTest):
         result = tool("vzcfgvalidate", f"/etc/vz/conf/{ctid}.conf", check=0)
         self.assertEqual(result.out.splitlines()[-1], "Validation completed: success")
         for sample in pathlib.Path("/etc/vz/conf").glob("ve-*.conf-sample"):
-            self.assertEqual(tool("vzcfgvalidate", sample, check=0).out, "Validation completed: success\n", sample)
+            lines = tool("vzcfgvalidate", sample, check=0).out.splitlines()
+            # a small host is no mistake of the sample
+            self.assertEqual([l for l in lines if "more than this host's" not in l], ["Validation completed: success"], sample)
 
     def test_errors_and_repair(self):
         path = self.file(self.BAD)

@@ -62,7 +62,9 @@ class Machine:
                 "-kernel", hardware.kernel / "vmlinuz", "-initrd", hardware.kernel / "initramfs",
                 "-append", self.kernel_arguments(),
                 "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
-                "-drive", f"file={hardware.root},format=raw,if=none,id=root,snapshot=on,cache=unsafe",
+                "-drive", f"file={hardware.root},format=raw,if=none,id=root,snapshot=on,cache=unsafe,"
+                # only read; user-mode Linux locks it in a way that QEMU takes for a writer's
+                "file.locking=off",
                 "-device", "virtio-blk-pci,drive=root,serial=root",
                 *shared_tree("share", self.share), *shared_tree("modules", hardware.kernel / "modules"),
                 "-device", "virtio-serial-pci", *port("vz.control", control)]
