@@ -94,12 +94,21 @@ class Patched(unittest.TestCase):
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        return process, int(process.stdout.readline(), 16)
+        address = int(process.stdout.readline(), 16)
+        self.idle(process)
+        return process, address
 
     @staticmethod
-    def ask(process, number):
+    def idle(process):
+        """Waits until it waits for a signal: until then it may touch, and pay for, a page of its own."""
+        while pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+
+    def ask(self, process, number):
         process.send_signal(number)
-        return process.stdout.readline().strip()
+        answer = process.stdout.readline().strip()
+        self.idle(process)
+        return answer
 
     @staticmethod
     def rate(group, seconds=SECONDS, settle=0.5):

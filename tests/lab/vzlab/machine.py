@@ -50,7 +50,7 @@ class Machine:
 
     def run_arguments(self):
         hardware = self.hardware
-        return f"panic=-1 oops=panic loglevel=5 kunit.enable=1 vz.init={hardware.init} vz.node={self.number} " \
+        return f"panic=-1 oops=panic loglevel=5 kunit.enable=1 kunit.autorun=1 vz.init={hardware.init} vz.node={self.number} " \
                f"systemd.unit=vz-lab.target systemd.machine_id={self.number:032x} " \
                f"systemd.show_status=no {hardware.append}"
 
