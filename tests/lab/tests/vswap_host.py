@@ -304,8 +304,20 @@ class Containers(VswapTest):
         self.assertEqual((number(ctid, "memory.max"), number(ctid, "memory.swap.max")), (32 * MIB, 128 * MIB))
 
 
+def stop_vzd():
+    """The one that earlier tests started on demand."""
+    try:
+        pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return
+    wait_for(lambda: not pathlib.Path("/proc", str(pid)).exists(), what="the end of vzd")
+    pathlib.Path("/run/vz/vzd.sock").unlink(missing_ok=True)
+
+
 class Oom(VswapTest):
     def test_count_survives_a_restart_and_vzd_says_who(self):
+        stop_vzd()
         with tempfile.NamedTemporaryFile("w") as log:
             vzd = subprocess.Popen([BIN / "vzd", "-v"],
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
