@@ -118,11 +118,13 @@ class Patched(unittest.TestCase):
         time.sleep(seconds)
         return (group.charged() - pages) / (time.monotonic() - began)
 
-    def assert_rate(self, group, delay, what, tries=3):
+    def assert_rate(self, group, delay, what, tries=8):
+        """Within 5 %. A host that is busy stops the guest for longer than the credit makes up for: too slow is tried
+        again. Too fast never is, but for the reading that may still have the credit in it, the first one."""
         exact, seen = 1e6 / delay, []
         for _ in range(tries):
             seen.append(round(self.rate(group)))
-            if abs(seen[-1] - exact) <= 0.05 * exact:
+            if abs(seen[-1] - exact) <= 0.05 * exact or (len(seen) > 1 and seen[-1] > exact):
                 break
         print(f"     {what}: {delay} usec: {seen[-1]} pages/s, {100 * seen[-1] / exact - 100:+.1f} %", flush=True)
         self.assertAlmostEqual(seen[-1], exact, delta=0.05 * exact, msg=f"{what}: {seen}")
