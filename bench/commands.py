@@ -333,7 +333,7 @@ def clean_up(work):
     """Whatever still runs, after a failure; cgroups and loop devices would outlive the namespaces."""
     for state in pathlib.Path("/run/vz").glob("[0-9]*"):
         vzhost.vzctl("stop", state.name, "--fast")
-    vzhost._stop_vzd()
+    vzhost.stop_vzd()
     vzhost.run(["umount", "-l", "/var/lib/vz"])
     shutil.rmtree(work, ignore_errors=True)
 

@@ -35,21 +35,6 @@ struct Mount {
   std::vector<std::string> super_options;
 };
 
-// mountinfo writes blank, tab, newline and backslash as \ooo.
-std::string unescape(std::string_view text) {
-  auto octal = [](char c) { return c >= '0' && c <= '7'; };
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 std::vector<Mount> cgroup_mounts(std::string_view mountinfo) {
   std::vector<Mount> out;
   for (const auto& line : split(mountinfo, '\n')) {
@@ -60,7 +45,7 @@ std::vector<Mount> cgroup_mounts(std::string_view mountinfo) {
     if (type != "cgroup" && type != "cgroup2") continue;
     // A bind mount of a part of a hierarchy is no place for vz.slice.
     if (fields[3] != "/") continue;
-    out.push_back({fields[3], unescape(fields[4]), type, split(dash[3], ',')});
+    out.push_back({fields[3], unescape_octal(fields[4]), type, split(dash[3], ',')});
   }
   return out;
 }

@@ -55,21 +55,6 @@ std::string format_uuid(std::string_view bytes) {
 
 std::size_t page_size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
-// /proc/swaps writes blank, tab, newline and backslash as \ooo.
-std::string unescape(std::string_view text) {
-  auto octal = [](char c) { return c >= '0' && c <= '7'; };
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 int parse_priority(std::string_view text) {
   bool negative = text.starts_with('-');
   auto value = parse_u64(negative ? text.substr(1) : text);
@@ -87,7 +72,7 @@ std::vector<SwapArea> parse_swaps(std::string_view text) {
     if (fields.size() != 5) continue;
     auto kib = parse_u64(fields[2]), used = parse_u64(fields[3]);
     if (!kib || !used) continue;  // the heading
-    out.push_back({unescape(fields[0]), *kib * 1024, *used * 1024, parse_priority(fields[4]), ""});
+    out.push_back({unescape_octal(fields[0]), *kib * 1024, *used * 1024, parse_priority(fields[4]), ""});
   }
   return out;
 }

@@ -175,12 +175,14 @@ def _private_paths():
     return work
 
 
-def _stop_vzd():
+def stop_vzd():
+    """Its process id, None without one; it may take a moment to end."""
     try:
         pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
         os.kill(pid, signal.SIGTERM)
+        return pid
     except (OSError, ValueError):
-        pass
+        return None
 
 
 class _Runner(unittest.TextTestResult):
@@ -206,7 +208,7 @@ def main(private=True):
                                 testRunner=unittest.TextTestRunner(resultclass=_Runner, verbosity=2, stream=sys.stdout))
     finally:
         if private:
-            _stop_vzd()
+            stop_vzd()
             run(["umount", "-l", "/var/lib/vz"])
             shutil.rmtree(work, ignore_errors=True)
     outcome = program.result

@@ -306,12 +306,8 @@ class Containers(VswapTest):
 
 def stop_vzd():
     """The one that earlier tests started on demand."""
-    try:
-        pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
-        os.kill(pid, signal.SIGTERM)
-    except (OSError, ValueError):
-        return
-    wait_for(lambda: not pathlib.Path("/proc", str(pid)).exists(), what="the end of vzd")
+    pid = vzhost.stop_vzd()
+    wait_for(lambda: pid is None or not pathlib.Path("/proc", str(pid)).exists(), what="the end of vzd")
     pathlib.Path("/run/vz/vzd.sock").unlink(missing_ok=True)
 
 
