@@ -51,8 +51,7 @@ kernel_root() {
 
 make_kernel_root() {
 	say "making the Debian 13 root that builds kernels (once, about 1 minute)"
-	debian_root "$1" kernel || return
-	mkdir -p "$1"/vz/{src,obj,ccache,work}
+	debian_root "$1" kernel
 }
 
 # patched_kernel NAME: a directory as kernel_dir makes it, with `config` and `linux` (user-mode Linux) or `vmlinuz`.
@@ -118,7 +117,7 @@ apply_series() {
 }
 
 # in_kernel_root WORK FLAVOUR DIRECTORY COMMAND…: COMMAND in the root, with the source in /vz/src, the objects in
-# /vz/obj and DIRECTORY in /vz/work.
+# /vz/obj and DIRECTORY in /vz/scratch.
 in_kernel_root() {
 	local root
 	root=$(kernel_root) || return
@@ -128,9 +127,10 @@ in_kernel_root() {
 		bash -ec '
 		root=$1 src=$2 obj=$3 work=$4 ccache=$5
 		shift 5
+		mkdir -p "$root"/vz/{src,obj,scratch,ccache}
 		mount --bind "$src" "$root/vz/src"
 		mount --bind "$obj" "$root/vz/obj"
-		mount --bind "$work" "$root/vz/work"
+		mount --bind "$work" "$root/vz/scratch"
 		mount --bind "$ccache" "$root/vz/ccache"
 		mount -t proc proc "$root/proc"
 		mount --rbind /dev "$root/dev"
@@ -151,9 +151,9 @@ kernel_make() {
 		ARCH="$(kernel_arch "$flavour")" "$@" >&2
 }
 
-# Everything that the fragments do not name is off. What they name and Kconfig drops is an error, not a surprise.
+# Everything that the fragments do not name is off. What they name and Kconfig drops is said.
 configure_kernel() {
-	local flavour=$1 work=$2 obj=$2/obj-$1 configs symbol lost
+	local flavour=$1 work=$2 obj=$2/obj-$1 configs lost
 	read -ra configs <<<"$(kbuild_configs "$flavour")"
 	cat "${configs[@]}" | grep -v '^#' >"$obj/fragment.new"
 	kernel_make "$flavour" "$work" allnoconfig KCONFIG_ALLCONFIG=/vz/obj/fragment.new 2>"$obj/config.log" || {
@@ -194,7 +194,7 @@ keep_headers() {
 	local dir=$1 flavour=$2 work=$3
 	mkdir -p "$dir/build"
 	in_kernel_root "$work" "$flavour" "$dir/build" env srctree=/vz/src SRCARCH=x86 CC=gcc HOSTCC=gcc MAKE=make \
-		sh -c 'cd /vz/obj && sh /vz/src/scripts/package/install-extmod-build /vz/work' >&2 || return
+		sh -c 'cd /vz/obj && sh /vz/src/scripts/package/install-extmod-build /vz/scratch' >&2 || return
 	cp "$work/obj-$flavour/.config" "$work/obj-$flavour/System.map" "$dir/build/"
 	# types alone: what gives a module its own BTF
 	! grep -q '^CONFIG_DEBUG_INFO_BTF=y' "$dir/config" ||
@@ -212,5 +212,5 @@ keep_selftests() {
 		util=cgroup_util.c
 		[ -e $util ] || util=lib/cgroup_util.c
 		gcc -w -static -pthread -I.. -Ilib/include \
-			-o /vz/work/test_memcontrol test_memcontrol.c $util' >&2
+			-o /vz/scratch/test_memcontrol test_memcontrol.c $util' >&2
 }
