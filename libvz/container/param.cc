@@ -56,19 +56,6 @@ bool may_be_empty(const Param& p, From from) {
   }
 }
 
-Unit unit_of(const Param& p) {
-  switch (p.kind) {
-    case Kind::pages:
-      return Unit::pages;
-    case Kind::bytes:
-      return Unit::bytes;
-    case Kind::kib:
-      return Unit::kib;
-    default:
-      return Unit::count;
-  }
-}
-
 Single single_of(const Param& p) {
   bool barrier_ignored = has_key(p, "PHYSPAGES") || has_key(p, "SWAPPAGES");
   return barrier_ignored ? Single::limit_only : Single::both;
@@ -359,16 +346,26 @@ std::string append_words(std::string_view old, std::string_view added) {
 
 }  // namespace
 
-Result<Limit> parse_param_limit(const Param& param, std::string_view text) {
-  switch (param.kind) {
+bool is_limit(const Param& p) {
+  return p.kind == Kind::pages || p.kind == Kind::bytes || p.kind == Kind::count || p.kind == Kind::kib;
+}
+
+Unit unit_of(const Param& p) {
+  switch (p.kind) {
     case Kind::pages:
+      return Unit::pages;
     case Kind::bytes:
-    case Kind::count:
+      return Unit::bytes;
     case Kind::kib:
-      return parse_limit(text, unit_of(param), single_of(param));
+      return Unit::kib;
     default:
-      return bad("not a limit");
+      return Unit::count;
   }
+}
+
+Result<Limit> parse_param_limit(const Param& param, std::string_view text) {
+  if (!is_limit(param)) return bad("not a limit");
+  return parse_limit(text, unit_of(param), single_of(param));
 }
 
 Result<std::string> param_from_option(const Param& param, std::string_view text) {

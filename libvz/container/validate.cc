@@ -69,25 +69,6 @@ bool foreign(std::string_view key) {
   return std::find(std::begin(kForeignKeys), std::end(kForeignKeys), key) != std::end(kForeignKeys);
 }
 
-bool is_limit(const Param& p) {
-  return p.kind == Kind::pages || p.kind == Kind::bytes || p.kind == Kind::count || p.kind == Kind::kib ||
-         p.kind == Kind::memory;
-}
-
-Unit unit_of(const Param& p) {
-  switch (p.kind) {
-    case Kind::pages:
-    case Kind::memory:
-      return Unit::pages;
-    case Kind::bytes:
-      return Unit::bytes;
-    case Kind::kib:
-      return Unit::kib;
-    default:
-      return Unit::count;
-  }
-}
-
 // A value that is wrong only in its order: "20:10" becomes "10:10".
 std::optional<std::string> lowered_barrier(const Param& p, std::string_view value) {
   auto colon = value.find(':');
