@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "libvz/base/text.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/hardware.h"
 #include "libvz/kernel/swap.h"
 #include "libvz/kernel/zram.h"
@@ -26,14 +27,6 @@ bool bounded(const std::optional<Limit>& limit) { return limit && limit->limit <
 // Bytes of a page setting's limit; nullopt: no limit.
 Value bytes_of(const std::optional<Limit>& limit) {
   return bounded(limit) ? Value(limit->limit * kPage) : std::nullopt;
-}
-
-// (RAM + swap) x VM_OVERCOMMIT in pages; 0 and unset bound nothing.
-std::uint64_t private_pages(const Config& config, std::uint64_t pages) {
-  double factor = config.real("VM_OVERCOMMIT").value_or(0);
-  double product = static_cast<double>(pages) * factor;
-  return factor > 0 && product < static_cast<double>(kMostPages) ? static_cast<std::uint64_t>(product)
-                                                                 : Limit::kUnlimited;
 }
 
 double measured_ratio(const HostMemoryState& host, bool* measured) {
@@ -93,7 +86,7 @@ std::optional<Limit> effective_limit(const Config& config, std::string_view key)
   if (key == "LOCKEDPAGES") return Limit{ram->limit, ram->limit};
   if (key == "OOMGUARPAGES") return Limit{ram->limit, Limit::kUnlimited};
   if (key == "VMGUARPAGES") return Limit{both, Limit::kUnlimited};
-  auto most = private_pages(config, both);
+  auto most = privvm_limit(config).value_or(Limit::kUnlimited);
   return Limit{most, most};
 }
 
