@@ -44,4 +44,54 @@ struct vz_state {
   __u64 vswap_since_ns; /* of the rate that vswap_tat_ns belongs to */
 };
 
+/* The resources, numbered and ordered as in /proc/user_beancounters; swappages, the last, is only in /proc/bc. */
+enum vz_ub_resource {
+  VZ_UB_KMEMSIZE,
+  VZ_UB_LOCKEDPAGES,
+  VZ_UB_PRIVVMPAGES,
+  VZ_UB_SHMPAGES,
+  VZ_UB_DUMMY4,
+  VZ_UB_NUMPROC,
+  VZ_UB_PHYSPAGES,
+  VZ_UB_VMGUARPAGES,
+  VZ_UB_OOMGUARPAGES,
+  VZ_UB_NUMTCPSOCK,
+  VZ_UB_NUMFLOCK,
+  VZ_UB_NUMPTY,
+  VZ_UB_NUMSIGINFO,
+  VZ_UB_TCPSNDBUF,
+  VZ_UB_TCPRCVBUF,
+  VZ_UB_OTHERSOCKBUF,
+  VZ_UB_DGRAMRCVBUF,
+  VZ_UB_NUMOTHERSOCK,
+  VZ_UB_DCACHESIZE,
+  VZ_UB_NUMFILE,
+  VZ_UB_DUMMY20,
+  VZ_UB_DUMMY21,
+  VZ_UB_DUMMY22,
+  VZ_UB_NUMIPTENT,
+  VZ_UB_SWAPPAGES,
+
+  VZ_UB_RESOURCES,
+};
+
+#define VZ_UB_COMPAT_RESOURCES VZ_UB_SWAPPAGES /* rows of /proc/user_beancounters */
+#define VZ_UB_UNLIMITED 0x7fffffffffffffffULL  /* as printed: LONG_MAX of a 64-bit kernel */
+
+/* Map "vz_ub_conf", hash by cgroup id: written by libvz only. Units as in /proc: bytes, pages of 4 KiB, objects. */
+struct vz_ub_conf {
+  __u64 barrier[VZ_UB_RESOURCES];
+  __u64 limit[VZ_UB_RESOURCES];
+};
+
+/*
+ * Map "vz_ub", hash by cgroup id: made by libvz with all zeroes before any task enters, then written by the programs
+ * only. Rows that no program counts stay zero; whoever reads adds them from control group files.
+ */
+struct vz_ub {
+  __u64 held[VZ_UB_RESOURCES];
+  __u64 maxheld[VZ_UB_RESOURCES];
+  __u64 failcnt[VZ_UB_RESOURCES];
+};
+
 #endif /* VZ_MAPS_H */
