@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -33,17 +34,22 @@ bpf_attr element(const UniqueFd& map, const std::uint64_t& key, const void* valu
 
 const char* const kLoad = "run `vz-bpf load`, or start vz-vswap.service";
 
-}  // namespace
-
-Result<BpfMap> BpfMap::open(const std::string& path, std::uint32_t value_size) {
+// What is pinned at `path`: a map or a program.
+Result<UniqueFd> open_pin(const std::string& what, const std::string& path) {
   bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
   attr.pathname = address(path.c_str());
   UniqueFd fd(bpf(BPF_OBJ_GET, attr));
-  if (!fd) {
-    const char* hint = errno == EPERM || errno == EACCES ? "needs CAP_BPF and CAP_SYS_ADMIN" : kLoad;
-    return fail(Error::from_errno(errno, "BPF map " + path, Code::unsupported).with_hint(hint));
-  }
+  if (fd) return fd;
+  const char* hint = errno == EPERM || errno == EACCES ? "needs CAP_BPF and CAP_SYS_ADMIN" : kLoad;
+  return fail(Error::from_errno(errno, what + " " + path, Code::unsupported).with_hint(hint));
+}
+
+}  // namespace
+
+Result<BpfMap> BpfMap::open(const std::string& path, std::uint32_t value_size) {
+  UniqueFd fd = VZ_TRY(open_pin("BPF map", path));
+  bpf_attr attr;
   bpf_map_info info{};
   std::memset(&attr, 0, sizeof attr);
   attr.info.bpf_fd = static_cast<__u32>(fd.get());
@@ -112,6 +118,37 @@ Result<std::vector<std::uint64_t>> BpfMap::keys() const {
   return out;
 }
 
+Result<BpfMap::Entries> BpfMap::entries() const {
+  Entries out;
+  // The kernel hands out whole hash buckets: the room must be for the fullest one at least.
+  std::size_t room = 256;
+  __u32 at = 0;
+  bool first = true;
+  for (;;) {
+    const std::size_t have = out.keys.size();
+    out.keys.resize(have + room);
+    out.values.resize((have + room) * value_size_);
+    bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.batch.map_fd = static_cast<__u32>(fd_.get());
+    attr.batch.in_batch = first ? 0 : address(&at);
+    attr.batch.out_batch = address(&at);
+    attr.batch.keys = address(out.keys.data() + have);
+    attr.batch.values = address(out.values.data() + have * value_size_);
+    attr.batch.count = static_cast<__u32>(room);
+    const bool failed = bpf(BPF_MAP_LOOKUP_BATCH, attr) != 0;
+    const int error = failed ? errno : 0;
+    const bool small = error == ENOSPC;
+    const std::size_t got = failed && error != ENOENT ? 0 : attr.batch.count;
+    out.keys.resize(have + got);
+    out.values.resize((have + got) * value_size_);
+    if (error == ENOENT) return out;
+    if (error != 0 && !small) return fail(Error::from_errno(error, "read a BPF map"));
+    if (small || room < VZ_BPF_MAX_CTS) room *= 2;
+    if (!small) first = false;
+  }
+}
+
 bool BpfMaps::present(const std::string& dir) { return exists(dir + "/vz_conf") && exists(dir + "/vz_state"); }
 
 bool BpfMaps::attached(const std::string& program, const std::string& dir) { return exists(dir + "/link_" + program); }
@@ -150,5 +187,74 @@ Result<> BpfMaps::remove(std::uint64_t cgroup_id) const {
 }
 
 Result<std::vector<std::uint64_t>> BpfMaps::containers() const { return conf_.keys(); }
+
+bool UbMaps::present(const std::string& dir) { return exists(dir + "/vz_ub") && exists(dir + "/vz_ub_conf"); }
+
+Result<UbMaps> UbMaps::open(const std::string& dir) {
+  auto conf = VZ_TRY(BpfMap::open(dir + "/vz_ub_conf", sizeof(vz_ub_conf)));
+  auto ub = VZ_TRY(BpfMap::open(dir + "/vz_ub", sizeof(vz_ub)));
+  return UbMaps(std::move(conf), std::move(ub), dir);
+}
+
+// The programs remember which groups belong to no container: now they look again.
+Result<> UbMaps::stamp() const {
+  UniqueFd map = VZ_TRY(open_pin("BPF map", dir_ + "/vz_ub_stamp"));
+  const __u32 index = 0;
+  const std::uint64_t now = monotonic_ns();
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.map_fd = static_cast<__u32>(map.get());
+  attr.key = address(&index);
+  attr.value = address(&now);
+  if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return {};
+  return fail_errno("write BPF map " + dir_ + "/vz_ub_stamp");
+}
+
+Result<> UbMaps::make(std::uint64_t cgroup_id) const {
+  vz_ub zero{};
+  if (!VZ_TRY(ub_.add(cgroup_id, &zero))) return {};
+  return stamp();
+}
+
+Result<> UbMaps::set_conf(std::uint64_t cgroup_id, const vz_ub_conf& conf) const { return conf_.set(cgroup_id, &conf); }
+
+Result<std::optional<vz_ub_conf>> UbMaps::read_conf(std::uint64_t cgroup_id) const {
+  vz_ub_conf conf{};
+  bool found = VZ_TRY(conf_.lookup(cgroup_id, &conf));
+  return found ? std::optional(conf) : std::nullopt;
+}
+
+Result<> UbMaps::remove(std::uint64_t cgroup_id) const {
+  VZ_TRY(ub_.remove(cgroup_id));
+  VZ_TRY(conf_.remove(cgroup_id));
+  return {};
+}
+
+Result<> UbMaps::refresh() const {
+  UniqueFd program = VZ_TRY(open_pin("BPF program", dir_ + "/prog_ub_refresh"));
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.test.prog_fd = static_cast<__u32>(program.get());
+  if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + dir_ + "/prog_ub_refresh");
+  if (attr.test.retval == 0) return {};
+  return fail(Error::from_errno(-static_cast<int>(attr.test.retval), "BPF program " + dir_ + "/prog_ub_refresh"));
+}
+
+Result<std::optional<vz_ub>> UbMaps::read(std::uint64_t cgroup_id) const {
+  vz_ub ub{};
+  bool found = VZ_TRY(ub_.lookup(cgroup_id, &ub));
+  return found ? std::optional(ub) : std::nullopt;
+}
+
+Result<std::vector<UbMaps::Entry>> UbMaps::read_all() const {
+  auto all = VZ_TRY(ub_.entries());
+  std::vector<Entry> out(all.keys.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i].cgroup_id = all.keys[i];
+    std::memcpy(&out[i].ub, all.values.data() + i * sizeof(vz_ub), sizeof(vz_ub));
+  }
+  std::sort(out.begin(), out.end(), [](const Entry& a, const Entry& b) { return a.cgroup_id < b.cgroup_id; });
+  return out;
+}
 
 }  // namespace vz

@@ -70,6 +70,37 @@ TEST_F(BpfMapTest, KeysAreListed) {
   EXPECT_EQ(*map_.keys(), (std::vector<std::uint64_t>{10, 20, 30}));
 }
 
+TEST(BpfMapEntries, AllInFewCalls) {
+  auto map = make_map(sizeof(vz_ub), 4096);
+  vz_ub value{};
+  if (!map.lookup(1, &value)) GTEST_SKIP() << "bpf(2) needs CAP_BPF";
+  EXPECT_TRUE(map.entries()->keys.empty());
+  for (std::uint64_t key = 1; key <= 3000; ++key) {
+    value.held[VZ_UB_NUMFILE] = key;
+    ASSERT_TRUE(map.set(key, &value));
+  }
+  auto all = map.entries();
+  ASSERT_TRUE(all);
+  ASSERT_EQ(all->keys.size(), 3000u);
+  ASSERT_EQ(all->values.size(), 3000u * sizeof(vz_ub));
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < 3000; ++i) {
+    std::memcpy(&value, all->values.data() + i * sizeof value, sizeof value);
+    EXPECT_EQ(value.held[VZ_UB_NUMFILE], all->keys[i]);
+    sum += all->keys[i];
+  }
+  EXPECT_EQ(sum, 3000u * 3001 / 2);
+}
+
+TEST(UbMaps, NothingPinnedIsUnsupportedAndSaysWhatToDo) {
+  const char* nowhere = "/sys/fs/bpf/vz-unit-test-that-nobody-makes";
+  EXPECT_FALSE(UbMaps::present(nowhere));
+  auto maps = UbMaps::open(nowhere);
+  ASSERT_FALSE(maps);
+  EXPECT_EQ(maps.error().code(), Code::unsupported);
+  EXPECT_FALSE(maps.error().hint().empty());
+}
+
 TEST(BpfMaps, NothingPinnedIsUnsupportedAndSaysWhatToDo) {
   const char* nowhere = "/sys/fs/bpf/vz-unit-test-that-nobody-makes";
   EXPECT_FALSE(BpfMaps::present(nowhere));
@@ -86,6 +117,8 @@ TEST(BpfMaps, LayoutIsTheOneOfItsNumber) {
   EXPECT_EQ(VZ_BPF_LAYOUT, 1);
   EXPECT_EQ(sizeof(vz_conf), 40u);
   EXPECT_EQ(sizeof(vz_state), 64u);
+  EXPECT_EQ(sizeof(vz_ub_conf), 400u);
+  EXPECT_EQ(sizeof(vz_ub), 600u);
   EXPECT_EQ(offsetof(vz_conf, flags), 28u);
   EXPECT_EQ(offsetof(vz_state, privvm_failcnt), 48u);
 }
