@@ -14,6 +14,7 @@ struct Object {
   unsigned index;    // enum vz_object
   const char* name;  // every program of it is called NAME_something
   const void* (*bytes)(std::size_t*);
+  bool each = false;  // a program that the kernel refuses does not keep the others out
 };
 
 struct Program {

@@ -32,7 +32,9 @@ typedef _Bool bool;
 enum bpf_map_type {
   BPF_MAP_TYPE_HASH = 1,
   BPF_MAP_TYPE_ARRAY = 2,
+  BPF_MAP_TYPE_PERCPU_ARRAY = 6,
   BPF_MAP_TYPE_TASK_STORAGE = 29,
+  BPF_MAP_TYPE_CGRP_STORAGE = 32,
 };
 enum {
   BPF_ANY = 0,
@@ -155,6 +157,7 @@ struct folio___memdesc {
 
 struct pt_regs {
   unsigned long bx;
+  unsigned long cx;
   unsigned long r10;
   unsigned long si;
   unsigned long di;
@@ -162,6 +165,60 @@ struct pt_regs {
 };
 
 struct linux_binprm;
+struct request_sock;
+
+struct super_block {
+  unsigned long s_magic;
+};
+
+struct inode {
+  u32 i_rdev;
+  struct super_block* i_sb;
+};
+
+struct file_operations {
+  void* lock;
+  void* flock;
+};
+
+struct file {
+  struct inode* f_inode;
+  const struct file_operations* f_op;
+};
+
+struct file_lock_core {
+  unsigned int flc_flags;
+  struct file* flc_file;
+};
+
+struct file_lock {
+  struct file_lock_core c;
+};
+
+typedef struct {
+  atomic_t refs;
+} refcount_t;
+
+struct sock_common {
+  unsigned short skc_family;
+};
+
+struct sock {
+  struct sock_common __sk_common;
+  u16 sk_type;
+  u16 sk_protocol;
+  struct {
+    atomic_t rmem_alloc;
+  } sk_backlog;
+  int sk_wmem_queued;
+  refcount_t sk_wmem_alloc;
+};
+
+struct socket {
+  struct sock* sk;
+};
+
+struct pts_fs_info;
 
 #pragma clang attribute pop
 

@@ -7,7 +7,8 @@ enum vz_object {
   VZ_OBJECT_VSWAP,
   VZ_OBJECT_SYSINFO,
   VZ_OBJECT_PRIVVM,
-  VZ_OBJECTS,
+  VZ_OBJECT_UB,
+  VZ_OBJECTS = 32, /* room for more: the map must not change its size */
 };
 
 /* Map "vz_active", array by enum vz_object. */

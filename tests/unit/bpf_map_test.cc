@@ -118,7 +118,7 @@ TEST(BpfMaps, LayoutIsTheOneOfItsNumber) {
   EXPECT_EQ(sizeof(vz_conf), 40u);
   EXPECT_EQ(sizeof(vz_state), 64u);
   EXPECT_EQ(sizeof(vz_ub_conf), 400u);
-  EXPECT_EQ(sizeof(vz_ub), 600u);
+  EXPECT_EQ(sizeof(vz_ub), 608u);
   EXPECT_EQ(offsetof(vz_conf, flags), 28u);
   EXPECT_EQ(offsetof(vz_state, privvm_failcnt), 48u);
 }

@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Beancounters: which kernel objects a container holds, and up to how many it may.
+ *
+ * An object is known by its address in one of the maps vz_ub_file, vz_ub_sock, …, with who pays for it. Whoever puts
+ * the entry there charges, whoever takes it away gives back: every program here may run twice for the same event, and
+ * during an upgrade, when the old and the new ones are attached, they do. What is in no map was there before us, or
+ * belongs to nobody: its end changes nothing.
+ *
+ * A program that gives back must not be left out, or the count drifts. The kernel leaves out tracing programs (fentry,
+ * fexit, fmod_ret) on a CPU where another task is suspended in the same program, never those of LSM hooks.
+ */
+#include "vz_common.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define ENOMEM 12
+#define EBUSY 16
+#define EEXIST 17
+#define ENFILE 23
+#define ENOSPC 28
+#define ENOLCK 37
+#define ENOBUFS 105
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_NETLINK 16
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+
+#define F_UNLCK 2
+#define F_SETLEASE 1024
+#define FUSE_SUPER_MAGIC 0x65735546
+#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+#define PTMX_DEV ((5 << 20) | 2)
+/* include/linux/gfp_types.h, the same in 6.12 and 7.2: allocations that may wait are made by tasks, for themselves */
+#define GFP_DIRECT_RECLAIM 0x400u
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, VZ_BPF_MAX_CTS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, __u64);
+  __type(value, struct vz_ub_conf);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_conf SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, VZ_BPF_MAX_CTS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, __u64);
+  __type(value, struct vz_ub);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_stamp SEC(".maps");
+
+/* Who pays for an object, in which rows. */
+struct owner {
+  __u64 container;
+  __u32 row;
+  __u32 pad;
+};
+
+/* vz-bpf gives each as many entries as suit the machine's memory. */
+#define OWNER_MAP(name)                   \
+  struct {                                \
+    __uint(type, BPF_MAP_TYPE_HASH);      \
+    __uint(max_entries, 65536);           \
+    __uint(map_flags, BPF_F_NO_PREALLOC); \
+    __type(key, __u64);                   \
+    __type(value, struct owner);          \
+    __uint(pinning, LIBBPF_PIN_BY_NAME);  \
+  } name SEC(".maps")
+
+OWNER_MAP(vz_ub_file);
+OWNER_MAP(vz_ub_sock);
+OWNER_MAP(vz_ub_flock);
+OWNER_MAP(vz_ub_pty);
+
+/* Which container a group belongs to, so that nobody has to look at all the groups around it each time. */
+struct home {
+  __u64 container; /* 0: none */
+  __u64 check;     /* of container and vz_ub_stamp: written at the same time by two CPUs, they may not fit */
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_CGRP_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct home);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_home SEC(".maps");
+
+static __always_inline __u64 check_of(__u64 container, __u64 stamp) {
+  return container + (stamp + 1) * 0x9e3779b97f4a7c15ULL;
+}
+
+/* The innermost container around the current task, the slow way; remembered with its group. */
+static __noinline __u64 find_home(__u64 stamp) {
+  struct task_struct* task = bpf_get_current_task_btf();
+  struct home* home;
+  __u64 found = 0;
+
+  for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
+    __u64 id = bpf_get_current_ancestor_cgroup_id(level);
+
+    if (!id) break;
+    if (bpf_map_lookup_elem(&vz_ub, &id)) found = id;
+  }
+  home = bpf_cgrp_storage_get(&vz_ub_home, task->cgroups->dfl_cgrp, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (home) {
+    home->container = found;
+    home->check = check_of(found, stamp);
+  }
+  return found;
+}
+
+/* The container of the current task: its cgroup id, or 0. */
+static __always_inline __u64 current_home(void) {
+  struct task_struct* task = bpf_get_current_task_btf();
+  __u32 index = 0;
+  __u64* stamp = bpf_map_lookup_elem(&vz_ub_stamp, &index);
+  struct home* home;
+  __u64 container, now;
+
+  if (!stamp) return 0;
+  now = *stamp;
+  home = bpf_cgrp_storage_get(&vz_ub_home, task->cgroups->dfl_cgrp, 0, 0);
+  if (home) {
+    container = home->container;
+    if (home->check == check_of(container, now)) return container;
+  }
+  return find_home(now);
+}
+
+static __always_inline void note_maximum(__u64* maxheld, __u64 held) {
+  __u64 most = *maxheld;
+
+  for (int i = 0; i < 8 && held > most; i++) {
+    __u64 seen = __sync_val_compare_and_swap(maxheld, most, held);
+
+    if (seen == most) break;
+    most = seen;
+  }
+}
+
+enum severity { HARD, SOFT, FORCE };
+
+/* The smaller one, if somebody has set a barrier above the limit. */
+static __always_inline __u64 bound_of(__u64 container, __u32 row, enum severity severity) {
+  struct vz_ub_conf* conf;
+
+  if (severity == FORCE) return VZ_UB_UNLIMITED;
+  conf = bpf_map_lookup_elem(&vz_ub_conf, &container);
+  if (!conf) return VZ_UB_UNLIMITED;
+  return severity == HARD && conf->barrier[row] < conf->limit[row] ? conf->barrier[row] : conf->limit[row];
+}
+
+/* One more, and no more than `bound`, not even for a moment: others would be refused then without need. */
+static __always_inline bool add_below(__u64* held, __u64 bound, __u64* now) {
+  __u64 before = *held;
+
+  for (int i = 0; i < 16 && before < bound; i++) {
+    __u64 seen = __sync_val_compare_and_swap(held, before, before + 1);
+
+    *now = before + 1;
+    if (seen == before) return true;
+    before = seen;
+  }
+  if (before >= bound) return false;
+  *now = __sync_fetch_and_add(held, 1) + 1; /* sixteen others were faster */
+  if (*now <= bound) return true;
+  __sync_fetch_and_add(held, -1);
+  return false;
+}
+
+/* One more; false: that would be more than it may have. */
+static __always_inline bool charge(struct vz_ub* ub, __u64 container, __u32 row, enum severity severity) {
+  __u64 bound = bound_of(container, row, severity), now;
+
+  if (bound >= VZ_UB_UNLIMITED) {
+    now = __sync_fetch_and_add(&ub->held[row], 1) + 1;
+  } else if (!add_below(&ub->held[row], bound, &now)) {
+    __sync_fetch_and_add(&ub->failcnt[row], 1);
+    return false;
+  }
+  note_maximum(&ub->maxheld[row], now);
+  return true;
+}
+
+static __always_inline void uncharge(__u64 container, __u32 row) {
+  struct vz_ub* ub = bpf_map_lookup_elem(&vz_ub, &container);
+
+  if (ub) __sync_fetch_and_add(&ub->held[row], -1);
+}
+
+/* The container pays for the object from now on. false: it may not have more. */
+static __always_inline bool own(void* map, __u64 object, __u64 container, __u32 row, enum severity severity) {
+  struct owner owner = {container, row, 0};
+  struct vz_ub* ub = bpf_map_lookup_elem(&vz_ub, &container);
+  long error;
+
+  if (!ub) return true;
+  if (!charge(ub, container, row, severity)) return false;
+  error = bpf_map_update_elem(map, &object, &owner, BPF_NOEXIST);
+  if (!error) return true;
+  __sync_fetch_and_add(&ub->held[row], -1);
+  if (error != -EEXIST) __sync_fetch_and_add(&ub->uncounted, 1);
+  return true;
+}
+
+static __always_inline void disown(void* map, __u64 object) {
+  struct owner* owner = bpf_map_lookup_elem(map, &object);
+  __u64 container;
+  __u32 row;
+
+  if (!owner) return;
+  container = owner->container;
+  row = owner->row;
+  if (row < VZ_UB_RESOURCES && !bpf_map_delete_elem(map, &object)) uncharge(container, row);
+}
+
+/* numfile ------------------------------------------------------------------------------------------------------- */
+
+SEC("lsm/file_free_security")
+int BPF_PROG(ub_file_free, struct file* file) {
+  disown(&vz_ub_file, (__u64)file);
+  return 0;
+}
+
+static __always_inline int charge_file(struct file* file) {
+  __u64 container = current_home(), object = (__u64)file;
+
+  if (!container || bpf_map_lookup_elem(&vz_ub_file, &object)) return 0;
+  return own(&vz_ub_file, object, container, VZ_UB_NUMFILE, HARD) ? 0 : -ENFILE;
+}
+
+SEC("?lsm/file_alloc_security")
+int BPF_PROG(ub_file_charge, struct file* file, int ret) { return ret ? ret : charge_file(file); }
+
+/*
+ * Where that hook is closed to us (7.2), the function around it, in front of which a program may be left out when
+ * another task is suspended in it. So it lets nobody suspend it, and there are two: who slips through the first is met
+ * by the second.
+ */
+void bpf_preempt_disable(void) __ksym __weak;
+void bpf_preempt_enable(void) __ksym __weak;
+
+#define CHARGE_FILE_BEFORE(name)                   \
+  SEC("?fmod_ret/security_file_alloc")             \
+  int BPF_PROG(name, struct file* file, int ret) { \
+    int error;                                     \
+                                                   \
+    if (ret) return ret;                           \
+    bpf_preempt_disable();                         \
+    error = charge_file(file);                     \
+    bpf_preempt_enable();                          \
+    return error;                                  \
+  }
+
+CHARGE_FILE_BEFORE(ub_file_before1)
+CHARGE_FILE_BEFORE(ub_file_before2)
+
+/* numtcpsock, numothersock ---------------------------------------------------------------------------------------- */
+
+SEC("lsm/sk_free_security")
+int BPF_PROG(ub_sock_free, struct sock* sk) {
+  disown(&vz_ub_sock, (__u64)sk);
+  return 0;
+}
+
+static __always_inline int no_socket(int family) {
+  return family == AF_UNIX || family == AF_NETLINK ? -ENOMEM : -ENOBUFS;
+}
+
+static __always_inline __u32 row_of(struct sock* sk, int family) {
+  bool inet = family == AF_INET || family == AF_INET6;
+  bool tcp = sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol == IPPROTO_MPTCP;
+
+  return inet && sk->sk_type == SOCK_STREAM && tcp ? VZ_UB_NUMTCPSOCK : VZ_UB_NUMOTHERSOCK;
+}
+
+SEC("lsm/socket_post_create")
+int BPF_PROG(ub_sock_create, struct socket* sock, int family, int type, int protocol, int kern, int ret) {
+  struct sock* sk = sock->sk;
+  __u64 container;
+
+  if (ret || kern || !sk) return ret;
+  container = current_home();
+  if (!container) return 0;
+  return own(&vz_ub_sock, (__u64)sk, container, row_of(sk, family), HARD) ? 0 : no_socket(family);
+}
+
+/* The server's end of a new connection: the server pays, unless it is nobody's. */
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(ub_sock_unix, struct sock* sk, struct sock* other, struct sock* newsk, int ret) {
+  __u64 listener = (__u64)other;
+  struct owner* owner;
+  __u64 container;
+
+  if (ret) return ret;
+  owner = bpf_map_lookup_elem(&vz_ub_sock, &listener);
+  container = owner ? owner->container : current_home();
+  if (!container) return 0;
+  return own(&vz_ub_sock, (__u64)newsk, container, VZ_UB_NUMOTHERSOCK, HARD) ? 0 : -ENOMEM;
+}
+
+/*
+ * A connection that came over the network: its socket is made in an interrupt, as a copy of the listener's. Whoever
+ * makes it says for whom, and the first allocation that comes next on this CPU may be refused; the client tries again.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+} vz_ub_listener SEC(".maps");
+
+static __always_inline __u64* this_listener(void) {
+  __u32 index = 0;
+
+  return bpf_map_lookup_elem(&vz_ub_listener, &index);
+}
+
+/* Bottom halves are off: nobody is ever suspended in here, and so this program is never left out. */
+SEC("fentry/inet_csk_clone_lock")
+int BPF_PROG(ub_sock_listener, struct sock* sk) {
+  __u64 listener = (__u64)sk;
+  struct owner* owner = bpf_map_lookup_elem(&vz_ub_sock, &listener);
+  __u64* here = this_listener();
+
+  if (here) *here = owner ? owner->container : 0;
+  return 0;
+}
+
+SEC("lsm/sk_alloc_security")
+int BPF_PROG(ub_sock_alloc, struct sock* sk, int family, unsigned int priority, int ret) {
+  __u64 *here, container;
+
+  if (ret || priority & GFP_DIRECT_RECLAIM) return ret;
+  here = this_listener();
+  if (!here || !*here) return 0;
+  container = *here;
+  *here = 0;
+  return own(&vz_ub_sock, (__u64)sk, container, VZ_UB_NUMTCPSOCK, HARD) ? 0 : -ENOMEM;
+}
+
+/* All other copies, and those that the program above missed: too late to refuse. */
+SEC("lsm/sk_clone_security")
+int BPF_PROG(ub_sock_clone, struct sock* sk, struct sock* newsk) {
+  __u64 parent = (__u64)sk, child = (__u64)newsk;
+  struct owner* owner = bpf_map_lookup_elem(&vz_ub_sock, &parent);
+  __u32 row;
+
+  if (!owner || bpf_map_lookup_elem(&vz_ub_sock, &child)) return 0;
+  row = owner->row;
+  if (row < VZ_UB_RESOURCES) own(&vz_ub_sock, child, owner->container, row, FORCE);
+  return 0;
+}
+
+/* What a task has begun and not finished --------------------------------------------------------------------------- */
+
+struct begun {
+  __u64 lock_container; /* pays for a lock that is not there yet */
+  __u64 pty_file;       /* pays for a terminal that is not there yet */
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct begun);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_begun SEC(".maps");
+
+static __always_inline struct begun* begun(__u64 flags) {
+  return bpf_task_storage_get(&vz_ub_begun, bpf_get_current_task_btf(), NULL, flags);
+}
+
+/* numflock ----------------------------------------------------------------------------------------------------------
+ */
+
+static __always_inline void forget_lock(struct begun* mine) {
+  __u64 container = mine->lock_container;
+
+  mine->lock_container = 0;
+  if (container) uncharge(container, VZ_UB_NUMFLOCK);
+}
+
+/*
+ * A lock that was in a list is unlinked under a spinlock, in which no task is suspended. A second program is there for
+ * kernels whose compiler put that function into its callers, and for locks that never came into a list.
+ */
+SEC("?fentry/locks_unlink_lock_ctx")
+int BPF_PROG(ub_flock_unlink, struct file_lock_core* lock) {
+  disown(&vz_ub_flock, (__u64)lock - bpf_core_field_offset(struct file_lock, c));
+  return 0;
+}
+
+SEC("kprobe.multi/locks_free_lock")
+int ub_flock_free(struct pt_regs* ctx) {
+  __u64 lock = ctx->di;
+  struct begun* mine;
+
+  if (bpf_map_lookup_elem(&vz_ub_flock, &lock)) {
+    disown(&vz_ub_flock, lock);
+    return 0;
+  }
+  mine = begun(0);
+  if (mine && mine->lock_container) forget_lock(mine);
+  return 0;
+}
+
+/* Early in the task's end; locks that it still has go after that, and need no leave. */
+SEC("tp_btf/sched_process_exit")
+int ub_flock_exit(void* ctx) {
+  struct begun* mine = begun(0);
+
+  if (mine && mine->lock_container) forget_lock(mine);
+  return 0;
+}
+
+/*
+ * File systems that keep locks themselves (NFS, CIFS) make copies that we cannot tell from locks. FUSE does not, and
+ * containers may mount it.
+ */
+static __always_inline bool countable(struct file* file) {
+  const struct file_operations* operations = BPF_CORE_READ(file, f_op);
+
+  if (!BPF_CORE_READ(operations, lock) && !BPF_CORE_READ(operations, flock)) return true;
+  return BPF_CORE_READ(file, f_inode, i_sb, s_magic) == FUSE_SUPER_MAGIC;
+}
+
+static __always_inline bool is_lease(void) {
+  struct task_struct* task = bpf_get_current_task_btf();
+  struct pt_regs* regs = (void*)bpf_task_pt_regs(task);
+  int number = (int)regs->orig_ax;
+
+  if (task->thread_info.status & TS_COMPAT)
+    return (number == 55 || number == 221) && (__u32)regs->cx == F_SETLEASE; /* fcntl, fcntl64 */
+  return number == 72 && (__u32)regs->si == F_SETLEASE;
+}
+
+/* Unlocking the middle of a range makes a lock more; a container at its limit must be able to unlock, though. */
+static __always_inline int may_unlock(__u64 container) {
+  struct vz_ub* ub = bpf_map_lookup_elem(&vz_ub, &container);
+  __u64 bound = bound_of(container, VZ_UB_NUMFLOCK, SOFT);
+
+  if (!ub || ub->held[VZ_UB_NUMFLOCK] <= bound + bound / 8 + 16) return 0;
+  __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMFLOCK], 1);
+  return -ENOLCK;
+}
+
+/* Asks before the lock is made. Whether one will be is not known: it may merge with others, or conflict. */
+SEC("lsm/file_lock")
+int BPF_PROG(ub_flock_ask, struct file* file, unsigned int type, int ret) {
+  struct begun* mine;
+  struct vz_ub* ub;
+  __u64 container;
+
+  if (ret) return ret;
+  container = current_home();
+  if (!container || !countable(file) || is_lease()) return 0;
+  if (type == F_UNLCK) return may_unlock(container);
+  ub = bpf_map_lookup_elem(&vz_ub, &container);
+  mine = begun(BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (!ub || !mine) return 0;
+  if (mine->lock_container == container) return 0;
+  forget_lock(mine);
+  if (!charge(ub, container, VZ_UB_NUMFLOCK, HARD)) return -ENOLCK;
+  mine->lock_container = container;
+  return 0;
+}
+
+/* The moment that a lock gets into a list, under a spinlock. */
+SEC("fentry/locks_copy_lock")
+int BPF_PROG(ub_flock_charge, struct file_lock* lock, struct file_lock* request) {
+  struct owner owner = {0, VZ_UB_NUMFLOCK, 0};
+  __u64 object = (__u64)lock;
+  struct begun* mine = begun(0);
+  struct vz_ub* ub;
+
+  if (mine && mine->lock_container) {
+    owner.container = mine->lock_container;
+    mine->lock_container = 0;
+    if (!bpf_map_update_elem(&vz_ub_flock, &object, &owner, BPF_NOEXIST)) return 0;
+    uncharge(owner.container, VZ_UB_NUMFLOCK);
+    ub = bpf_map_lookup_elem(&vz_ub, &owner.container);
+    if (ub && !bpf_map_lookup_elem(&vz_ub_flock, &object)) __sync_fetch_and_add(&ub->uncounted, 1);
+    return 0;
+  }
+  owner.container = current_home();
+  if (owner.container && countable(request->c.flc_file))
+    own(&vz_ub_flock, object, owner.container, VZ_UB_NUMFLOCK, FORCE);
+  return 0;
+}
+
+/* numpty ------------------------------------------------------------------------------------------------------------
+ */
+
+/* The instance of devpts is at least that aligned, and an index is small. */
+static __always_inline __u64 pty_key(__u64 instance, __u64 index) { return instance ^ (index << 48) ^ (index >> 16); }
+
+SEC("kprobe.multi/devpts_kill_index")
+int ub_pty_free(struct pt_regs* ctx) {
+  disown(&vz_ub_pty, pty_key(ctx->di, (__u32)ctx->si));
+  return 0;
+}
+
+/* Should the one above be left out: an interrupt within an interrupt, a bpf(2) call that was suspended. */
+SEC("fentry/devpts_kill_index")
+int ub_pty_kill(void* ctx) {
+  __u64 instance = 0, index = 0; /* as numbers: the verifier lets nobody reckon with pointers */
+
+  if (!bpf_get_func_arg(ctx, 0, &instance) && !bpf_get_func_arg(ctx, 1, &index))
+    disown(&vz_ub_pty, pty_key(instance, (__u32)index));
+  return 0;
+}
+
+/* Until the terminal has a number, the file pays for it. A file whose opening failed has no inode. */
+SEC("lsm/file_free_security")
+int BPF_PROG(ub_pty_file_free, struct file* file) {
+  struct inode* inode = file->f_inode;
+
+  if (!inode || inode->i_rdev == PTMX_DEV) disown(&vz_ub_pty, (__u64)file);
+  return 0;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(ub_pty_charge, struct file* file, int ret) {
+  struct begun* mine;
+  __u64 container;
+
+  if (ret || file->f_inode->i_rdev != PTMX_DEV) return ret;
+  container = current_home();
+  if (!container) return 0;
+  mine = begun(BPF_LOCAL_STORAGE_GET_F_CREATE);
+  if (mine) mine->pty_file = (__u64)file;
+  return own(&vz_ub_pty, (__u64)file, container, VZ_UB_NUMPTY, HARD) ? 0 : -ENOSPC;
+}
+
+SEC("kprobe.multi/devpts_pty_new")
+int ub_pty_new(struct pt_regs* ctx) {
+  __u64 terminal = pty_key(ctx->di, (__u32)ctx->si), file;
+  struct begun* mine = begun(0);
+  struct owner *owner, copy;
+
+  if (!mine || !mine->pty_file) return 0;
+  file = mine->pty_file;
+  mine->pty_file = 0;
+  owner = bpf_map_lookup_elem(&vz_ub_pty, &file);
+  if (!owner) return 0;
+  copy = *owner;
+  disown(&vz_ub_pty, terminal); /* of one whose end was missed */
+  if (!bpf_map_update_elem(&vz_ub_pty, &terminal, &copy, BPF_NOEXIST)) bpf_map_delete_elem(&vz_ub_pty, &file);
+  return 0;
+}
+
+/* What has to be walked when somebody reads -------------------------------------------------------------------------
+ */
+
+enum walked { WALKED_TCPSND, WALKED_TCPRCV, WALKED_OTHER, WALKED_DGRAM, WALKED };
+
+struct sums {
+  __u64 bytes[WALKED];
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, VZ_BPF_MAX_CTS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, __u64);
+  __type(value, struct sums);
+} vz_ub_sums SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u32);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_walking SEC(".maps");
+
+static long begin_sums(void* map, __u64* container, struct vz_ub* ub, void* ctx) {
+  struct sums none = {};
+  __u64 id = *container;
+
+  bpf_map_update_elem(&vz_ub_sums, &id, &none, BPF_ANY);
+  return 0;
+}
+
+static __always_inline void measure(struct sock* sk, __u32 row, __u64* sent, __u64* received) {
+  int wmem =
+      row == VZ_UB_NUMTCPSOCK ? BPF_CORE_READ(sk, sk_wmem_queued) : BPF_CORE_READ(sk, sk_wmem_alloc.refs.counter) - 1;
+  int rmem = BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+
+  *sent = wmem > 0 ? wmem : 0;
+  *received = rmem > 0 ? rmem : 0;
+}
+
+static long add_socket(void* map, __u64* object, struct owner* owner, void* ctx) {
+  __u64 container = owner->container, address = *object, sent, received;
+  __u32 row = owner->row;
+  struct sums* sums = bpf_map_lookup_elem(&vz_ub_sums, &container);
+
+  if (!sums) return 0;
+  measure((struct sock*)address, row, &sent, &received);
+  /* If it is still there, it was a socket when it was looked at. */
+  if (!bpf_map_lookup_elem(&vz_ub_sock, &address)) return 0;
+  sums->bytes[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPSND : WALKED_OTHER] += sent;
+  sums->bytes[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPRCV : WALKED_DGRAM] += received;
+  return 0;
+}
+
+static __always_inline void show(struct vz_ub* ub, __u32 row, __u64 held) {
+  ub->held[row] = held;
+  note_maximum(&ub->maxheld[row], held);
+}
+
+static long end_sums(void* map, __u64* container, struct vz_ub* ub, void* ctx) {
+  __u64 id = *container;
+  struct sums* sums = bpf_map_lookup_elem(&vz_ub_sums, &id);
+  struct vz_state* state = bpf_map_lookup_elem(&vz_state, &id);
+
+  if (sums) {
+    show(ub, VZ_UB_TCPSNDBUF, sums->bytes[WALKED_TCPSND]);
+    show(ub, VZ_UB_TCPRCVBUF, sums->bytes[WALKED_TCPRCV]);
+    show(ub, VZ_UB_OTHERSOCKBUF, sums->bytes[WALKED_OTHER]);
+    show(ub, VZ_UB_DGRAMRCVBUF, sums->bytes[WALKED_DGRAM]);
+    bpf_map_delete_elem(&vz_ub_sums, &id);
+  }
+  if (state) {
+    ub->held[VZ_UB_PRIVVMPAGES] = state->privvm_held;
+    ub->maxheld[VZ_UB_PRIVVMPAGES] = state->privvm_maxheld;
+    ub->failcnt[VZ_UB_PRIVVMPAGES] = state->privvm_failcnt;
+  }
+  return 0;
+}
+
+SEC("syscall")
+int ub_refresh(void* ctx) {
+  __u32 index = 0;
+  __u32* walking = bpf_map_lookup_elem(&vz_ub_walking, &index);
+
+  if (!walking || __sync_val_compare_and_swap(walking, 0, 1)) return -EBUSY;
+  bpf_for_each_map_elem(&vz_ub, begin_sums, NULL, 0);
+  bpf_for_each_map_elem(&vz_ub_sock, add_socket, NULL, 0);
+  bpf_for_each_map_elem(&vz_ub, end_sums, NULL, 0);
+  __sync_lock_test_and_set(walking, 0);
+  return 0;
+}
