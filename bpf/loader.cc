@@ -89,7 +89,8 @@ Result<> recover(const Pins& pins, const Object& object) {
 ObjectPtr open_object(const Pins& pins, const Object& object) {
   std::size_t size = 0;
   const void* bytes = object.bytes(&size);
-  LIBBPF_OPTS(bpf_object_open_opts, options);
+  bpf_object_open_opts options{};  // LIBBPF_OPTS is C99, which clang refuses in C++
+  options.sz = sizeof options;
   options.object_name = object.name;
   options.pin_root_path = pins.dir().c_str();
   return ObjectPtr(bpf_object__open_mem(bytes, size, &options));
