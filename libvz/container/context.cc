@@ -7,6 +7,7 @@
 #include "libvz/container/network.h"
 #include "libvz/container/oom.h"
 #include "libvz/container/state.h"
+#include "libvz/container/usage_keep.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/file.h"
@@ -25,6 +26,8 @@ Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
 Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
   auto loaded = load_state(host, id);
   auto cgroups = VZ_TRY(CgroupHost::probe());
+  reporter.step("cleanup.usage");
+  keep_last_usage(host, id, reporter);
   reporter.step("cleanup.vswap");
   leave_vswap(cgroups, id);
   keep_oom_count(host, cgroups, id);

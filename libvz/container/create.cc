@@ -15,6 +15,7 @@
 #include "libvz/container/samples.h"
 #include "libvz/container/state.h"
 #include "libvz/container/template_archive.h"
+#include "libvz/container/usage_keep.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/rename.h"
@@ -99,6 +100,8 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   auto lock = VZ_TRY(CtLock::take(*host_, id_, "creating"));
   if (VZ_TRY(running_state(*host_, id_))) return fail(Code::running, "Container is already running");
   VZ_TRY(clean_up(*host_, id_, reporter));
+  // Of a container of this number that was taken away by hand.
+  end_usage(*host_, id_, "", reporter);
 
   auto ostemplate = VZ_TRY(choose_template(*host_, options));
   auto archive = VZ_TRY(find_template(*host_, ostemplate));
@@ -170,6 +173,8 @@ Result<> Container::destroy(Reporter& reporter) {
   // The private area before the configuration: killed in between, `destroy` still finds the container.
   reporter.step("destroy.private");
   VZ_TRY(remove_tree(aside));
+  reporter.step("destroy.usage");
+  end_usage(*host_, id_, ct.config.get("NAME").value_or(""), reporter);
   reporter.step("destroy.idmap");
   VZ_TRY(release_idmap(*host_, id_));
   reporter.step("destroy.config");

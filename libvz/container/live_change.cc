@@ -13,6 +13,7 @@
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/vswap_policy.h"
+#include "libvz/container/traffic.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/device_node.h"
@@ -68,6 +69,10 @@ Result<LivePtr> open_live(Context& ct, const State& state) {
 }
 
 Result<> plan_limits_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
+LinkHook count_links(const LivePtr& live) {
+  return [live](const std::string& link) { count_traffic(live->ct.host, live->ct.id, link, live->ct.reporter); };
+}
+
   auto facts = VZ_TRY(read_limit_facts(live->cgroup_host, live->ct.private_path));
   auto forward = VZ_TRY(plan_limit_change(from, to, facts));
   auto back = VZ_TRY(plan_limit_change(to, from, facts));
@@ -112,14 +117,15 @@ Result<> plan_ip_steps(const LivePtr& live, const Config& from, const Config& to
                         live->ct.reporter.info("Deleting IP address(es): " + a.str());
                         return del_ip(*config, live->ct.id, live->netns, new_list, a);
                       },
-                      [=] { (void)add_ip(*config, live->ct.id, live->netns, old_list, a); }});
+                      [=] { (void)add_ip(*config, live->ct.id, live->netns, old_list, a, count_links(live)); }});
   }
   for (const auto& a : new_list) {
     if (contains(old_list, a)) continue;
     steps->push_back({"ipadd",
                       [=] {
                         live->ct.reporter.info("Adding IP address(es): " + a.str());
-                        return add_ip(*config, live->ct.id, live->netns, new_list, a, &live->ct.reporter);
+                        return add_ip(*config, live->ct.id, live->netns, new_list, a, count_links(live),
+                                      &live->ct.reporter);
                       },
                       [=] { (void)del_ip(*config, live->ct.id, live->netns, old_list, a); }});
   }
@@ -135,10 +141,10 @@ Result<> plan_netif_steps(const LivePtr& live, const Config& from, const Config&
   for (const auto& n : old_list)
     if (missing_in(new_list, n))
       steps->push_back({"netif_del", [=] { return del_netif(live->ct.id, live->netns, n); },
-                        [=] { (void)add_netif(live->ct.id, live->netns, n); }});
+                        [=] { (void)add_netif(live->ct.id, live->netns, n, count_links(live)); }});
   for (const auto& n : new_list)
     if (missing_in(old_list, n))
-      steps->push_back({"netif_add", [=] { return add_netif(live->ct.id, live->netns, n); },
+      steps->push_back({"netif_add", [=] { return add_netif(live->ct.id, live->netns, n, count_links(live)); },
                         [=] { (void)del_netif(live->ct.id, live->netns, n); }});
   return {};
 }

@@ -138,9 +138,11 @@ Result<> add_inside(Netlink& inside, const IpAddress& a) {
 
 // The pair, still down. Neither end gets an IPv6 link-local address: both would be made from the same MAC. Without one
 // the kernel sends no router solicitation, and the filter lets no advertisement through.
-Result<> make_venet(Netlink& host, Netlink& inside, Ctid id, const UniqueFd& netns, bool starting) {
+Result<> make_venet(Netlink& host, Netlink& inside, Ctid id, const UniqueFd& netns, bool starting,
+                    const LinkHook& on_link) {
   std::string veth = veth_name(id);
   VZ_TRY(make_veth(host, veth, kInside, netns, venet_mac(id), venet_mac(id), starting));
+  on_link(veth);
   VZ_TRY(inside.set_routed(kInside, false));
   return host.set_routed(veth, true);
 }
@@ -153,10 +155,10 @@ Result<> venet_up(Netlink& host, Netlink& inside, const std::string& veth, const
 }
 
 Result<> setup_routed(Netlink& host, Netlink& inside, const Config& config, Ctid id, const UniqueFd& netns,
-                      const std::vector<IpAddress>& addresses, Reporter& reporter) {
+                      const std::vector<IpAddress>& addresses, Reporter& reporter, const LinkHook& on_link) {
   std::string veth = veth_name(id);
   for (const IpAddress& a : addresses) VZ_TRY(check_free(host, a, veth));
-  VZ_TRY(make_venet(host, inside, id, netns, true));
+  VZ_TRY(make_venet(host, inside, id, netns, true, on_link));
   VZ_TRY(venet_up(host, inside, veth, addresses));
   for (const IpAddress& a : addresses) VZ_TRY(add_inside(inside, a));
   for (const IpAddress& a : addresses) VZ_TRY(route_address(host, a, veth, reporter));
@@ -203,38 +205,40 @@ Result<> connect_netif(Netlink& host, const Netif& n, const std::optional<MacAdd
 }
 
 // The interface inside stays down: the container's own network configuration sets it up.
-Result<> setup_bridged(Netlink& host, const UniqueFd& netns, const Netif& n, bool replace) {
+Result<> setup_bridged(Netlink& host, const UniqueFd& netns, const Netif& n, bool replace, const LinkHook& on_link) {
   VZ_TRY(check_bridge(host, n));
   auto mac = VZ_TRY(mac_of(n.mac));
   auto host_mac = VZ_TRY(mac_of(n.host_mac));
   VZ_TRY(make_veth(host, n.host_ifname, n.ifname, netns, host_mac, mac, replace));
+  on_link(n.host_ifname);
   auto connected = connect_netif(host, n, mac);
   if (!connected) (void)host.del_link(n.host_ifname);
   return connected;
 }
 
 Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host, Netlink& inside,
-                                  Reporter& reporter) {
+                                  Reporter& reporter, const LinkHook& on_link) {
   NetworkResult result;
   VZ_TRY(inside.set_up("lo", false));
   auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
   auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
   if (!addresses.empty()) {
-    VZ_TRY(as(Code::add_ip, setup_routed(host, inside, config, id, netns, addresses, reporter)));
+    VZ_TRY(as(Code::add_ip, setup_routed(host, inside, config, id, netns, addresses, reporter, on_link)));
     result.veth = veth_name(id);
   }
   for (const Netif& n : netifs) {
-    VZ_TRY(as(Code::veth, setup_bridged(host, netns, n, is_own_name(id, n.host_ifname))));
+    VZ_TRY(as(Code::veth, setup_bridged(host, netns, n, is_own_name(id, n.host_ifname), on_link)));
     result.bridged.push_back(n.host_ifname);
   }
   return result;
 }
 
 Result<> plug_address(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
-                      const std::vector<IpAddress>& all, const IpAddress& a, Reporter& reporter) {
+                      const std::vector<IpAddress>& all, const IpAddress& a, Reporter& reporter,
+                      const LinkHook& on_link) {
   std::string veth = veth_name(id);
   Netlink inside = VZ_TRY(Netlink::open_in(netns));
-  if (!host.link_exists(veth)) VZ_TRY(make_venet(host, inside, id, netns, false));
+  if (!host.link_exists(veth)) VZ_TRY(make_venet(host, inside, id, netns, false, on_link));
   VZ_TRY(venet_up(host, inside, veth, all));
   VZ_TRY(add_inside(inside, a));
   VZ_TRY(route_address(host, a, veth, reporter));
@@ -243,7 +247,8 @@ Result<> plug_address(Netlink& host, const Config& config, Ctid id, const Unique
 
 }  // namespace
 
-Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter) {
+Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter,
+                                    const LinkHook& on_link) {
   Netlink host = VZ_TRY(Netlink::open_here());
   std::optional<Netlink> inside;
   VZ_TRY(with_netns(netns, [&]() -> Result<> {
@@ -251,18 +256,18 @@ Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueF
     inside = VZ_TRY(Netlink::open_here());
     return {};
   }));
-  auto result = setup_links(config, id, netns, host, *inside, reporter);
+  auto result = setup_links(config, id, netns, host, *inside, reporter, on_link);
   // The namespace takes its devices with it, but not at once, and never the proxies.
   if (!result) (void)cleanup_network(id, config.words("IP_ADDRESS"));
   return result;
 }
 
 Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
-                const IpAddress& a, Reporter* reporter) {
+                const IpAddress& a, const LinkHook& on_link, Reporter* reporter) {
   Reporter quiet;
   Netlink host = VZ_TRY(Netlink::open_here());
   VZ_TRY(as(Code::add_ip, check_free(host, a, veth_name(id))));
-  auto added = plug_address(host, config, id, netns, all, a, reporter ? *reporter : quiet);
+  auto added = plug_address(host, config, id, netns, all, a, reporter ? *reporter : quiet, on_link);
   if (added) return {};
   std::vector<IpAddress> rest;
   std::copy_if(all.begin(), all.end(), std::back_inserter(rest),
@@ -282,9 +287,9 @@ Result<> del_ip(const Config&, Ctid id, const UniqueFd& netns, const std::vector
   return as(Code::ip, set_source_filter(host, veth, {rest, std::nullopt}));
 }
 
-Result<> add_netif(Ctid, const UniqueFd& netns, const Netif& netif) {
+Result<> add_netif(Ctid, const UniqueFd& netns, const Netif& netif, const LinkHook& on_link) {
   Netlink host = VZ_TRY(Netlink::open_here());
-  return as(Code::veth, setup_bridged(host, netns, netif, false));
+  return as(Code::veth, setup_bridged(host, netns, netif, false, on_link));
 }
 
 Result<> del_netif(Ctid, const UniqueFd&, const Netif& netif) {

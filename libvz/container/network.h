@@ -7,6 +7,7 @@
 // sources. Bridged (--netif_add): veth into a bridge.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,19 +33,23 @@ Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vec
 
 Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
 
+// Called with the name of each new host end while it is still down: nothing has crossed it yet.
+using LinkHook = std::function<void(const std::string& link)>;
+
 struct NetworkResult {
   std::string veth;  // "" when no address
   std::vector<std::string> bridged;
 };
 // Everything inside `netns` of a container that is being started (lo up, venet0, bridged interfaces, sysctls:
 // net.mptcp.enabled=0). All of it dies with the namespace; only proxy entries need undo.
-Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter);
+Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter,
+                                    const LinkHook& on_link);
 // Online change on a running container.
 Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
-                const IpAddress& a, Reporter* reporter = nullptr);
+                const IpAddress& a, const LinkHook& on_link, Reporter* reporter = nullptr);
 Result<> del_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& rest,
                 const IpAddress& a);
-Result<> add_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
+Result<> add_netif(Ctid id, const UniqueFd& netns, const Netif& netif, const LinkHook& on_link);
 Result<> del_netif(Ctid id, const UniqueFd& netns, const Netif& netif);
 // Host-side leftovers of a dead container: proxy neighbours, the veths (the kernel takes its time to delete a dead
 // namespace). `bridged` as in NetworkResult.

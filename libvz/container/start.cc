@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/boot_wait.h"
 #include "libvz/container/context.h"
 #include "libvz/container/guest.h"
@@ -19,6 +20,7 @@
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
 #include "libvz/container/state.h"
+#include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/boot_id.h"
 #include "libvz/kernel/clock.h"
@@ -108,6 +110,9 @@ void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
   ct.reporter.step("start.vswap");
   sweep_vswap(plan.cgroups);
   auto done = enter_vswap(plan.cgroups, {ct.id, ct.config, cgroups, boottime_ns(), false}, ct.reporter);
+  ct.reporter.step("start.beancounters");
+  if (auto set = set_ub_limits(ct.host, ct.id, cgroups, ct.config); !set)
+    ct.reporter.warn("Warning: beancounters: " + set.error().message() + "; they are not limited");
   ct.reporter.debug(fmt::format("Swapping is limited to {} pages/s by: {} ({})", done.rate,
                                 vswap_mechanism_name(done.mechanism), done.why));
 }
@@ -205,7 +210,8 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   auto netns = VZ_TRY(pending.open_ns("net"));
   if (auto list = ct.config.words("IP_ADDRESS"); !list.empty())
     ct.reporter.info("Adding IP address(es): " + join(list, " "));
-  auto network = VZ_TRY(setup_network(ct.config, ct.id, netns, ct.reporter));
+  auto count = [&](const std::string& link) { count_traffic(ct.host, ct.id, link, ct.reporter); };
+  auto network = VZ_TRY(setup_network(ct.config, ct.id, netns, ct.reporter, count));
   state->veth = network.veth;
   state->bridged = network.bridged;
   if (auto units = ct.config.number("CPUUNITS")) ct.reporter.info(fmt::format("Setting CPU units: {}", *units));

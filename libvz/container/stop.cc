@@ -10,6 +10,7 @@
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
+#include "libvz/container/usage_keep.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
@@ -125,6 +126,8 @@ Result<> stop_locked(Context& ct, const StopOptions& options) {
     ct.reporter.warn("Unable to stop: container is not running");
     return clean_up(ct.host, ct.id, ct.reporter);
   }
+  // What follows may end with the groups gone before clean_up() reads them: systemd removes those of an empty scope.
+  keep_last_usage(ct.host, ct.id, ct.reporter);
   auto hold = vzd_hold(ct.host.paths().run, ct.id);  // best effort: vzd must not clean up or reboot meanwhile
   if (auto pidfd = open_process(state->init)) {
     auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), ct.id));

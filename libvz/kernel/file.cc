@@ -325,9 +325,11 @@ Result<> sync_file_system(int fd) {
   return {};
 }
 
-Result<std::string> read_head(int fd, std::size_t bytes) {
+Result<std::string> read_head(int fd, std::size_t bytes) { return read_at(fd, 0, bytes); }
+
+Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t bytes) {
   std::string text(bytes, '\0');
-  ssize_t n = ::pread(fd, text.data(), text.size(), 0);
+  ssize_t n = ::pread(fd, text.data(), text.size(), static_cast<off_t>(offset));
   if (n < 0) return fail_errno("read");
   text.resize(static_cast<std::size_t>(n));
   return text;

@@ -53,6 +53,7 @@ Result<std::int64_t> modification_time(int fd);  // seconds since the epoch
 Result<> sync_file(int fd);                      // fsync(2); for a directory: its names
 Result<> sync_file_system(int fd);               // syncfs(2); also reports write-back errors since `fd` was opened
 Result<std::string> read_head(int fd, std::size_t bytes);  // pread(2) from offset 0: at most that many
+Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t bytes);  // the same from `offset`
 Result<std::uint64_t> file_size(int fd);
 Result<std::uint64_t> file_offset(int fd);  // shared with every process that inherited the descriptor
 
