@@ -1,0 +1,493 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Beancounters on a stock kernel: what bpf/ub.bpf.c counts is what there is, and no more than allowed.
+
+VZ_TEST_UB_OPERATIONS: how many operations the random tests do (default 60000).
+"""
+import array
+import ctypes
+import functools
+import mmap
+import os
+import pathlib
+import re
+import socket
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+import labguest
+import vzbpf
+from labguest import MIB
+from vzbpf import PINS, Group, Map, bpf, programs, vz_bpf
+from vzhost import run, wait_for
+
+OPERATIONS = int(os.environ.get("VZ_TEST_UB_OPERATIONS", "60000"))
+WORKER = pathlib.Path("/tmp/ub_worker")
+ROWS = ("kmemsize lockedpages privvmpages shmpages dummy4 numproc physpages vmguarpages oomguarpages numtcpsock numflock "
+        "numpty numsiginfo tcpsndbuf tcprcvbuf othersockbuf dgramrcvbuf numothersock dcachesize numfile dummy20 dummy21 "
+        "dummy22 numiptent swappages").split()
+UNLIMITED = (1 << 63) - 1
+ENOMEM, ENFILE, ENOSPC, ENOLCK, ENOBUFS = 12, 23, 28, 37, 105
+COUNTED = "numfile numtcpsock numothersock numflock numpty".split()
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Row:
+    def __init__(self, held, maxheld, failcnt):
+        self.held, self.maxheld, self.failcnt = held, maxheld, failcnt
+
+
+def stamp():
+    path = ctypes.create_string_buffer(str(PINS / "vz_ub_stamp").encode())
+    fd = bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+    key, value = ctypes.c_uint32(0), ctypes.c_uint64(time.monotonic_ns())
+    bpf(2, struct.pack("=I4xQQQ", fd, ctypes.addressof(key), ctypes.addressof(value), 0))
+    os.close(fd)
+
+
+def refresh():
+    path = ctypes.create_string_buffer(str(PINS / "prog_ub_refresh").encode())
+    fd = bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+    attributes = ctypes.create_string_buffer(struct.pack("=I", fd), 128)
+    try:
+        if _libc.syscall(321, 10, attributes, 128) < 0:
+            raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN")
+        return struct.unpack_from("=i", attributes, 4)[0]
+    finally:
+        os.close(fd)
+
+
+class Container(Group):
+    """A group that beancounters are kept for."""
+
+    def __init__(self, parent=labguest.CGROUP):
+        super().__init__(parent=parent)
+        entries = Map("vz_ub", "=76Q")
+        entries.set(self.id, *[0] * 76)
+        entries.close()
+        stamp()
+
+    def limits(self, **rows):
+        """numfile=10, or numfile=(barrier, limit)"""
+        barriers, limits = [UNLIMITED] * 25, [UNLIMITED] * 25
+        for name, pair in rows.items():
+            at = ROWS.index(name)
+            barriers[at], limits[at] = pair if isinstance(pair, tuple) else (pair, pair)
+        entries = Map("vz_ub_conf", "=50Q")
+        entries.set(self.id, *barriers, *limits)
+        entries.close()
+
+    def rows(self):
+        entries = Map("vz_ub", "=76Q")
+        values = entries.get(self.id)
+        entries.close()
+        self.uncounted = values[75]
+        return {name: Row(values[i], values[25 + i], values[50 + i]) for i, name in enumerate(ROWS)}
+
+    def row(self, name):
+        return self.rows()[name]
+
+    def held(self, name):
+        return self.row(name).held
+
+    def all_held(self):
+        rows = self.rows()
+        return {name: rows[name].held for name in COUNTED}
+
+    def forget(self):
+        for name, form in (("vz_ub", "=76Q"), ("vz_ub_conf", "=50Q")):
+            entries = Map(name, form)
+            entries.delete(self.id)
+            entries.close()
+        super().forget()
+
+    def worker(self, *words, **kw):
+        return self.spawn(WORKER, *words, **kw)
+
+    def fill(self, kind, tries, threads):
+        """MADE REFUSED ERRNO OTHER, and the process, which holds what it made until its stdin ends."""
+        child = self.worker("fill", kind, tries, threads)
+        return [int(word) for word in child.stdout.readline().split()], child
+
+
+class Programs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if not WORKER.exists():
+            source = pathlib.Path(__file__).with_name("ub_worker.c")
+            run(["gcc", "-O2", "-static", "-pthread", "-o", WORKER, source], check=0)
+        if not (PINS / "link_ub_file_free").exists():
+            vz_bpf("load")
+
+    def container(self, **kw):
+        container = Container(**kw)
+        self.addCleanup(container.remove)
+        return container
+
+    def nothing_held(self, *containers):
+        wait_for(lambda: all(set(c.all_held().values()) == {0} for c in containers), 20,
+                 lambda: f"nothing held: {[c.all_held() for c in containers]}")
+
+
+class Limits(Programs):
+    """Exactly so many, and the next one is refused with the right error, and counted as such."""
+    #        kind      row             more of them than tries, error
+    KINDS = (("file", "numfile", 1, ENFILE), ("tcp", "numtcpsock", 1, ENOBUFS), ("udp", "numothersock", 1, ENOBUFS),
+             ("unix", "numothersock", 1, ENOMEM), ("pair", "numothersock", 2, ENOMEM),
+             ("netlink", "numothersock", 1, ENOMEM), ("posix", "numflock", 1, ENOLCK), ("flock", "numflock", 1, ENOLCK),
+             ("pty", "numpty", 1, ENOSPC))
+
+    def check(self, kind, row, each, error, threads):
+        container = self.container()
+        idle = container.worker("fill", kind, 0, 1)  # what a process holds anyway
+        idle.stdout.readline()
+        before = container.held(row)
+        container.kill()
+        self.nothing_held(container)
+        limit, tries = before + 40, 120 // threads
+        container.limits(**{row: limit})
+        (made, refused, errno, other), child = container.fill(kind, tries, threads)
+        now = container.row(row)
+        self.assertEqual((made, refused, other, errno), (40 // each, tries * threads - 40 // each, 0, error))
+        self.assertEqual((now.held, now.maxheld, now.failcnt), (limit, limit, refused))
+        child.communicate()
+        self.nothing_held(container)
+        self.assertEqual(container.row(row).maxheld, limit)
+        self.assertEqual(container.uncounted, 0)
+
+    def test_one_thread(self):
+        for kind in self.KINDS:
+            with self.subTest(kind[0]):
+                self.check(*kind, 1)
+
+    def test_four_threads(self):
+        for kind in self.KINDS:
+            with self.subTest(kind[0]):
+                self.check(*kind, 4)
+
+    def test_barrier_and_limit(self):
+        container = self.container()
+        for pair, most in (((20, 30), 20), ((30, 20), 20), ((UNLIMITED, 25), 25), ((0, 0), 0)):
+            with self.subTest(pair):
+                container.limits(numothersock=pair)
+                (made, refused, errno, _), child = container.fill("udp", 50, 1)
+                self.assertEqual((made, refused, errno), (most, 50 - most, ENOBUFS))
+                child.communicate()
+                wait_for(lambda: container.held("numothersock") == 0)
+
+    def test_below_what_is_held(self):
+        container = self.container()
+        _, child = container.fill("udp", 30, 1)
+        container.limits(numothersock=10)
+        self.assertEqual(container.held("numothersock"), 30)
+        (made, refused, _, _), second = container.fill("udp", 5, 1)
+        self.assertEqual((made, refused), (0, 5))
+        child.communicate()
+        second.communicate()
+        wait_for(lambda: container.held("numothersock") == 0)
+        (made, refused, _, _), third = container.fill("udp", 20, 1)
+        self.assertEqual((made, refused), (10, 10))
+        third.communicate()
+
+    def test_raised_at_once(self):
+        container = self.container()
+        container.limits(numtcpsock=3)
+        self.assertEqual(container.fill("tcp", 5, 1)[0][:2], [3, 2])
+        container.limits(numtcpsock=8)
+        self.assertEqual(container.fill("tcp", 10, 1)[0][:2], [5, 5])
+
+    def test_without_a_conf_nothing_is_refused(self):
+        container = self.container()
+        self.assertEqual(container.fill("udp", 300, 1)[0], [300, 0, 0, 0])
+        self.assertEqual(container.row("numothersock").held, 300)
+
+    def test_connections_from_outside(self):
+        """The server's container pays for them: over its limit they are not made."""
+        server = self.container()
+        server.limits(numtcpsock=11)
+        listener = server.worker("listen")
+        port = int(listener.stdout.readline().split()[0])
+        self.assertEqual(server.held("numtcpsock"), 1)
+        clients = Group()
+        self.addCleanup(clients.remove)
+        client = clients.spawn(WORKER, "connect", port, 30)
+        client.stdout.readline()
+        wait_for(lambda: server.row("numtcpsock").failcnt > 0, what="a refused connection")
+        self.assertEqual((server.held("numtcpsock"), server.row("numtcpsock").maxheld), (11, 11))
+        clients.kill()
+        listener.communicate()
+        self.nothing_held(server)
+
+    def test_unlocking_works_at_the_limit(self):
+        container = self.container()
+        container.limits(numflock=10)
+        code = """
+import fcntl
+held = open("/tmp/ub_unlock", "w")
+for at in range(10):
+    fcntl.lockf(held, fcntl.LOCK_EX, 1, 2 * at)
+for at in range(10):
+    fcntl.lockf(held, fcntl.LOCK_UN, 1, 2 * at)
+fcntl.lockf(held, fcntl.LOCK_EX, 1000000, 0)
+made = 1
+try:
+    for at in range(200):
+        fcntl.lockf(held, fcntl.LOCK_UN, 1, 5 + 2 * at)
+        made += 1
+except OSError as error:
+    print(made, error.errno)
+"""
+        status, out = container.run(sys.executable, "-c", code)
+        self.assertEqual((status, out.split()[1:]), (0, [str(ENOLCK)]))
+        self.assertLess(int(out.split()[0]), 10 + 10 // 8 + 16 + 3)  # splitting a range is no way around
+        self.nothing_held(container)
+
+
+def in_fds(pids):
+    """(pid, fd, what it leads to) of all open descriptors."""
+    for pid in pids:
+        directory = pathlib.Path(f"/proc/{pid}/fd")
+        for fd in os.listdir(directory):
+            yield pid, int(fd), os.readlink(directory / fd)
+
+
+def open_files(pids):
+    """How many open files there are behind the descriptors of all, as kcmp(2) tells them apart."""
+    def compare(a, b):
+        order = _libc.syscall(312, a[0], b[0], 0, a[1], b[1])
+        if order < 0:
+            raise OSError(ctypes.get_errno(), f"kcmp {a} {b}")
+        return (0, -1, 1, 1)[order]
+    found = sorted(((pid, fd) for pid, fd, _ in in_fds(pids)), key=functools.cmp_to_key(compare))
+    return [one for i, one in enumerate(found) if i == 0 or compare(found[i - 1], one) != 0]
+
+
+def socket_kinds(pids):
+    """inode -> is it TCP, of all sockets behind descriptors"""
+    found = {}
+    for pid, fd, target in in_fds(pids):
+        if not target.startswith("socket:") or target in found:
+            continue
+        process = os.pidfd_open(pid)
+        copy = socket.socket(fileno=_libc.syscall(438, process, fd, 0))
+        inet = copy.getsockopt(socket.SOL_SOCKET, 39) in (socket.AF_INET, socket.AF_INET6)  # SO_DOMAIN
+        found[target] = inet and copy.getsockopt(socket.SOL_SOCKET, 38) == socket.IPPROTO_TCP  # SO_PROTOCOL
+        copy.close()
+        os.close(process)
+    return found
+
+
+def without_descriptor(pid):
+    """(tcp, unix) sockets of the network namespace of `pid` that no descriptor leads to: not accepted, or not finished"""
+    tcp = 0
+    for name in ("tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
+            words = line.split()
+            tcp += words[9] == "0" and words[3] not in ("03", "06")  # requests and TIME_WAIT are no sockets
+    lines = pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
+    return tcp, sum(line.split()[6] == "0" for line in lines)
+
+
+def locks_on(path):
+    status = os.stat(path)
+    name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    return sum(1 for line in pathlib.Path("/proc/locks").read_text().splitlines() if f" {name} " in line and "->" not in line)
+
+
+class Control:
+    """The page that all workers look at."""
+
+    def __init__(self, name):
+        self.path = pathlib.Path(name)
+        self.path.write_bytes(bytes(4096))
+        self.file = open(self.path, "r+b")
+        self.page = mmap.mmap(self.file.fileno(), 4096)
+
+    def get(self, at):
+        return struct.unpack_from("=Q", self.page, 8 * at)[0]
+
+    def park(self, value):
+        struct.pack_into("=Q", self.page, 8, value)
+
+    parked = property(lambda self: self.get(0))
+    done = property(lambda self: self.get(2))
+    refused = property(lambda self: self.get(3))
+
+
+class Truth(Programs):
+    """Random operations in two containers with inner groups, and by a process outside; then everything is compared."""
+
+    def start(self, containers, each=3, seed=1):
+        """Workers in the inner groups of all, each container in a network namespace of its own."""
+        self.control = Control(f"/tmp/ub_control{seed}")
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        os.dup2(ends[0].fileno(), 500)
+        os.dup2(ends[1].fileno(), 501)
+        for end in ends:
+            end.close()
+        self.addCleanup(lambda: (os.close(500), os.close(501)))
+        self.workers, self.spaces = {}, {}
+        for number, container in enumerate(containers):
+            inner = [container.path / name for name in ("one", "two")]
+            for path in inner:
+                path.mkdir()
+            holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec sleep 10000"],
+                                      stdout=subprocess.PIPE)
+            holder.stdout.readline()
+            self.addCleanup(lambda holder=holder: (holder.kill(), holder.wait(), holder.stdout.close()))
+            self.spaces[container] = holder.pid
+            container.locks = [f"/tmp/ub_locks_{seed}_{number}_{i}" for i in range(each)]
+            self.workers[container] = [
+                self.worker(path, holder.pid, [WORKER, "mix", self.control.path, 500, seed * 1000 + number * 100 + i,
+                                               container.locks[i], *(inner_path / "cgroup.procs" for inner_path in inner)])
+                for i, path in ((i, inner[i % 2]) for i in range(each))]
+        self.count = len(containers) * each
+
+    def worker(self, path, space, argv):
+        def enter():
+            (path / "cgroup.procs").write_text("0")
+        child = subprocess.Popen(["nsenter", "--net", f"--target={space}", *map(str, argv)], preexec_fn=enter,
+                                 pass_fds=(500, 501), stdin=subprocess.DEVNULL)
+        self.addCleanup(lambda: (child.kill(), child.wait()))
+        return child
+
+    def pause(self):
+        self.control.park(1)
+        wait_for(lambda: self.control.parked == self.count, 120, "all workers to wait")
+
+    def go_on(self, operations):
+        target = self.control.done + operations
+        self.control.park(0)
+        wait_for(lambda: self.control.parked == 0, 60)
+        while self.control.done < target:
+            for worker in sum(self.workers.values(), []):
+                self.assertIsNone(worker.poll(), "a worker has died")
+            self.meddle()
+            time.sleep(0.05)
+
+    def meddle(self):
+        """From outside: takes a descriptor out of the mailbox, and closes it."""
+        end = socket.socket(fileno=os.dup(501))
+        try:
+            _, rights, _, _ = end.recvmsg(1, socket.CMSG_SPACE(4), socket.MSG_DONTWAIT)
+            for _, _, data in rights:
+                for fd in array.array("i", data[:4]):
+                    os.close(fd)
+        except BlockingIOError:
+            pass
+        end.close()
+
+    def truth(self, containers):
+        """What each container holds, as far as that can be told; files only for all of them together."""
+        pids = [worker.pid for group in containers for worker in self.workers[group]]
+        mine = {os.stat(f"/proc/self/fd/{fd}").st_ino for fd in (500, 501)}
+        files = [one for one in open_files(pids) if self.is_theirs(one, mine)]
+        found = {}
+        for group in containers:
+            kinds = self.kinds_in(group, pids, mine)
+            tcp, unix = without_descriptor(self.spaces[group])
+            found[group] = {"numtcpsock": sum(kinds) + tcp, "numothersock": len(kinds) - sum(kinds) + unix,
+                            "numflock": sum(locks_on(path) for path in group.locks)}
+        # every worker's program is an open file, too
+        return found, {"numfile": len(files) + len(pids), "numpty": terminals()}
+
+    def is_theirs(self, one, mine):
+        target = f"/proc/{one[0]}/fd/{one[1]}"
+        return os.stat(target).st_ino not in mine and one[1] > 2
+
+    def kinds_in(self, group, pids, mine):
+        """Sockets know the network that they were made in; descriptors of them may be with anybody."""
+        return [kind for (target, kind) in socket_kinds_by_space(pids, self.spaces[group]).items()
+                if int(target[8:-1]) not in mine]
+
+    def compare(self, containers):
+        self.pause()
+        self.settle(containers)
+        by_group, together = self.truth(containers)
+        seen = {group: group.all_held() for group in containers}
+        for group in containers:
+            for name, value in by_group[group].items():
+                self.assertEqual((name, seen[group][name]), (name, value))
+            self.assertEqual(group.uncounted, 0)
+        for name, value in together.items():
+            self.assertEqual((name, sum(seen[group][name] for group in containers)), (name, value))
+
+    def settle(self, containers):
+        """What is closed is gone a moment later: a worker of the kernel closes cycles of sockets."""
+        last = None
+        for _ in range(50):
+            time.sleep(0.2)
+            now = [group.all_held() for group in containers]
+            if now == last:
+                return
+            last = now
+
+    def check(self, seed, rounds=6):
+        containers = [self.container(), self.container()]
+        self.addCleanup(lambda: [path.rmdir() for c in containers for path in c.path.iterdir() if path.is_dir()])
+        self.ptys = terminals(0)
+        self.start(containers, seed=seed)
+        for _ in range(rounds):
+            self.go_on(OPERATIONS // rounds)
+            self.compare(containers)
+        print(f"# {self.control.done} operations, {self.control.refused} refused; "
+              f"most: {[{n: r.maxheld for n, r in c.rows().items() if r.maxheld} for c in containers]}")
+        for container in containers:
+            container.kill()
+            for worker in self.workers[container]:
+                worker.wait()
+        self.nothing_held(*containers)
+
+    def test_without_limits(self):
+        self.check(seed=1)
+
+
+def terminals(base=0):
+    return int(pathlib.Path("/proc/sys/kernel/pty/nr").read_text()) - base
+
+
+def socket_kinds_by_space(pids, space):
+    wanted = os.stat(f"/proc/{space}/ns/net").st_ino
+    found = {}
+    for pid, fd, target in in_fds(pids):
+        if not target.startswith("socket:") or target in found:
+            continue
+        process = os.pidfd_open(pid)
+        copy = _libc.syscall(438, process, fd, 0)  # pidfd_getfd
+        os.close(process)
+        if copy < 0:
+            raise OSError(ctypes.get_errno(), f"pidfd_getfd {pid} {fd}")
+        try:
+            found[target] = socket_kind(copy) if socket_space(copy) == wanted else None
+        finally:
+            os.close(copy)
+    return {target: kind for target, kind in found.items() if kind is not None}
+
+
+def socket_space(fd):
+    buffer = bytearray(8)
+    import fcntl
+    space = fcntl.ioctl(fd, 0x894C)  # SIOCGSKNS
+    try:
+        return os.stat(f"/proc/self/fd/{space}").st_ino
+    finally:
+        os.close(space)
+
+
+def socket_kind(fd):
+    """Is it TCP?"""
+    copy = socket.socket(fileno=os.dup(fd))
+    try:
+        inet = copy.getsockopt(socket.SOL_SOCKET, 39) in (socket.AF_INET, socket.AF_INET6)  # SO_DOMAIN
+        return inet and copy.getsockopt(socket.SOL_SOCKET, 38) == socket.IPPROTO_TCP  # SO_PROTOCOL
+    finally:
+        copy.close()
+
+
+if __name__ == "__main__":
+    labguest.main(private=False)
