@@ -21,6 +21,7 @@
 #include "libvz/container/scripts.h"
 #include "libvz/container/state.h"
 #include "libvz/container/traffic.h"
+#include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/boot_id.h"
 #include "libvz/kernel/clock.h"
