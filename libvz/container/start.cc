@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
-#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/boot_wait.h"
 #include "libvz/container/context.h"
 #include "libvz/container/guest.h"
@@ -20,7 +19,6 @@
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
 #include "libvz/container/state.h"
-#include "libvz/container/traffic.h"
 #include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/boot_id.h"
@@ -111,9 +109,6 @@ void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
   ct.reporter.step("start.vswap");
   sweep_vswap(plan.cgroups);
   auto done = enter_vswap(plan.cgroups, {ct.id, ct.config, cgroups, boottime_ns(), false}, ct.reporter);
-  ct.reporter.step("start.beancounters");
-  if (auto set = set_ub_limits(ct.host, ct.id, cgroups, ct.config); !set)
-    ct.reporter.warn("Warning: beancounters: " + set.error().message() + "; they are not limited");
   ct.reporter.debug(fmt::format("Swapping is limited to {} pages/s by: {} ({})", done.rate,
                                 vswap_mechanism_name(done.mechanism), done.why));
 }
