@@ -23,11 +23,18 @@
 #define vz_rstat_cpu(cgrp, cpu)	per_cpu_ptr((cgrp)->rstat_cpu, cpu)
 #endif
 
-/* The end of a file system whose dentries live as long as it does. */
-#ifdef VZ_HAVE_PERSISTENT_DENTRIES
-#define vz_kill_sb	kill_anon_super
+/* Operations of all dentries of a file system. */
+#ifdef VZ_HAVE_DEFAULT_D_OP
+#define vz_set_d_op(sb, ops)	set_default_d_op(sb, ops)
 #else
-#define vz_kill_sb	kill_litter_super
+#define vz_set_d_op(sb, ops)	((sb)->s_d_op = (ops))
+#endif
+
+/* The directory of a kernfs node that nobody else sees. */
+#ifdef VZ_HAVE_KERNFS_RCU_PARENT
+#define vz_set_parent(kn, dir)	RCU_INIT_POINTER((kn)->__parent, dir)
+#else
+#define vz_set_parent(kn, dir)	((kn)->parent = (dir))
 #endif
 
 #endif /* VZ_COMPAT_H */

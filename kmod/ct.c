@@ -111,15 +111,17 @@ static struct vz_ct *vz_ct_new(const struct vz_ct_info *info)
 /**
  * vz_ct_add() - make a container known
  * @info: its properties; boot_ns 0 stands for now
+ * @addrs: its addresses or NULL; kept if this succeeds
  *
  * Return: 0, -EEXIST for a cgroup that is known, -ENOENT for none.
  */
-int vz_ct_add(const struct vz_ct_info *info)
+int vz_ct_add(const struct vz_ct_info *info, struct vz_addrs *addrs)
 {
 	struct vz_ct *ct = vz_ct_new(info);
 
 	if (IS_ERR(ct))
 		return PTR_ERR(ct);
+	RCU_INIT_POINTER(ct->addrs, addrs);
 	mutex_lock(&vz_ct_mutex);
 	if (vz_ct_lookup(info->cgroup_id)) {
 		mutex_unlock(&vz_ct_mutex);
@@ -137,12 +139,14 @@ int vz_ct_add(const struct vz_ct_info *info)
 /**
  * vz_ct_set() - change what is said about a container
  * @info: its cgroup_id and the new values
- * @fields: which members of @info are valid
+ * @fields: which members of @info are valid, and whether @addrs is
+ * @addrs: its addresses or NULL; kept if this succeeds
  *
  * Return: 0 or -ENOENT.
  */
-int vz_ct_set(const struct vz_ct_info *info, unsigned int fields)
+int vz_ct_set(const struct vz_ct_info *info, unsigned int fields, struct vz_addrs *addrs)
 {
+	struct vz_addrs *old = NULL;
 	struct vz_ct *ct;
 
 	rcu_read_lock();
@@ -155,18 +159,31 @@ int vz_ct_set(const struct vz_ct_info *info, unsigned int fields)
 	if (fields & VZ_CT_BOOT_NS)
 		ct->info.boot_ns = info->boot_ns ?: ktime_get_boottime_ns();
 	if (fields & VZ_CT_CTID)
-		ct->info.ctid = info->ctid;
+		WRITE_ONCE(ct->info.ctid, info->ctid);
 	if (fields & VZ_CT_CPUS)
 		ct->info.cpus = info->cpus;
 	if (fields & VZ_CT_FLAGS)
 		WRITE_ONCE(ct->info.flags, info->flags);
 	if (fields & VZ_CT_NAME)
 		strscpy(ct->info.name, info->name, sizeof(ct->info.name));
+	if (fields & VZ_CT_ADDRS)
+		old = rcu_replace_pointer(ct->addrs, addrs, lockdep_is_held(&ct->lock));
 	spin_unlock(&ct->lock);
 	rcu_read_unlock();
+	if (old)
+		kfree_rcu(old, rcu);
 	if (fields & VZ_CT_FLAGS && info->flags & VZ_CT_NO_DELAY)
 		vz_delay_forgive(info->cgroup_id);
 	return 0;
+}
+
+/* Nobody can find it any more, so nobody changes its addresses. */
+static void vz_ct_free(struct rcu_head *rcu)
+{
+	struct vz_ct *ct = container_of(rcu, struct vz_ct, rcu);
+
+	kfree(rcu_dereference_protected(ct->addrs, true));
+	kfree(ct);
 }
 
 static void vz_ct_remove(struct vz_ct *ct)
@@ -175,7 +192,7 @@ static void vz_ct_remove(struct vz_ct *ct)
 	hash_del_rcu(&ct->node);
 	WRITE_ONCE(vz_nr_cts, vz_nr_cts - 1);
 	WRITE_ONCE(vz_generation, vz_generation + 1);
-	kfree_rcu(ct, rcu);
+	call_rcu(&ct->rcu, vz_ct_free);
 }
 
 /**
@@ -275,6 +292,20 @@ void vz_ct_drop_dead(void)
 	}
 }
 
+/* Under RCU; false if the cgroup is on its way out. */
+static bool vz_view_fill(struct vz_ct *ct, struct cgroup *cgrp, struct vz_view *view)
+{
+	if (!cgroup_tryget(cgrp))
+		return false;
+	view->cgrp = cgrp;
+	view->nested = vz_ct_around(cgroup_parent(cgrp));
+	spin_lock(&ct->lock);
+	view->info = ct->info;
+	view->load = ct->load;
+	spin_unlock(&ct->lock);
+	return true;
+}
+
 /**
  * vz_view_get() - the container that current is in
  * @view: filled in, until vz_view_put()
@@ -283,26 +314,72 @@ void vz_ct_drop_dead(void)
  */
 bool vz_view_get(struct vz_view *view)
 {
-	struct vz_ct *ct = NULL;
 	struct cgroup *cgrp;
+	struct vz_ct *ct;
+	bool found = false;
 
 	rcu_read_lock();
 	for (cgrp = task_dfl_cgroup(current); cgrp; cgrp = cgroup_parent(cgrp)) {
 		ct = vz_ct_lookup(cgroup_id(cgrp));
-		if (ct)
+		if (ct) {
+			found = vz_view_fill(ct, cgrp, view);
 			break;
-	}
-	if (ct && cgroup_tryget(cgrp)) {
-		view->cgrp = cgrp;
-		spin_lock(&ct->lock);
-		view->info = ct->info;
-		view->load = ct->load;
-		spin_unlock(&ct->lock);
-	} else {
-		ct = NULL;
+		}
 	}
 	rcu_read_unlock();
-	return ct;
+	return found;
+}
+
+/**
+ * vz_view_find() - a container by its cgroup
+ * @cgroup_id: the id of the cgroup
+ * @view: filled in, until vz_view_put()
+ *
+ * Return: false if it is not registered or its cgroup is gone.
+ */
+bool vz_view_find(u64 cgroup_id, struct vz_view *view)
+{
+	struct cgroup *cgrp = cgroup_get_from_id(cgroup_id);
+	struct vz_ct *ct;
+	bool found;
+
+	if (IS_ERR(cgrp))
+		return false;
+	rcu_read_lock();
+	ct = vz_ct_lookup(cgroup_id);
+	found = ct && vz_view_fill(ct, cgrp, view);
+	rcu_read_unlock();
+	cgroup_put(cgrp);
+	return found;
+}
+
+/* The same by its number. Of two with one number it may be either. */
+bool vz_view_find_ctid(u32 ctid, struct vz_view *view)
+{
+	u64 cgroup_id = 0;
+	struct vz_ct *ct;
+	int bucket;
+
+	rcu_read_lock();
+	hash_for_each_rcu(vz_cts, bucket, ct, node) {
+		if (READ_ONCE(ct->info.ctid) == ctid)
+			cgroup_id = ct->info.cgroup_id;
+	}
+	rcu_read_unlock();
+	return cgroup_id && vz_view_find(cgroup_id, view);
+}
+
+/* The cgroup id of the container that current is in, 0 for a task of the host. */
+u64 vz_ct_of_reader(void)
+{
+	struct vz_ct *ct;
+	u64 cgroup_id;
+
+	rcu_read_lock();
+	ct = vz_ct_around(task_dfl_cgroup(current));
+	cgroup_id = ct ? ct->info.cgroup_id : 0;
+	rcu_read_unlock();
+	return cgroup_id;
 }
 
 void vz_view_put(struct vz_view *view)
@@ -336,4 +413,5 @@ void vz_ct_exit(void)
 	hash_for_each_safe(vz_cts, bucket, next, ct, node)
 		vz_ct_remove(ct);
 	mutex_unlock(&vz_ct_mutex);
+	rcu_barrier();
 }

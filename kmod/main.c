@@ -15,9 +15,11 @@ static const struct {
 	{ vz_load_init, vz_load_exit },
 	{ vz_ct_init, vz_ct_exit },
 	{ vz_delay_init, vz_delay_exit },
+	{ vz_ub_init, vz_ub_exit },
 	{ vz_netlink_init, vz_netlink_exit },
 	{ vz_oom_init, vz_oom_exit },
 	{ vzfs_init, vzfs_exit },
+	{ vz_links_init, vz_links_exit },
 };
 
 static void vz_exit_parts(unsigned int count)

@@ -39,7 +39,7 @@ static unsigned int vz_cpus(const struct vz_view *view)
 	return clamp(cpus, 1U, online);
 }
 
-static u64 vz_uptime_ns(const struct vz_view *view)
+u64 vz_uptime_ns(const struct vz_view *view)
 {
 	u64 now = ktime_get_boottime_ns();
 
@@ -47,7 +47,7 @@ static u64 vz_uptime_ns(const struct vz_view *view)
 }
 
 /* What the CPUs that are shown did not do for the container. */
-static u64 vz_idle_ns(const struct vz_view *view, const struct vz_cpu_time *used)
+u64 vz_idle_ns(const struct vz_view *view, const struct vz_cpu_time *used)
 {
 	u64 all = vz_uptime_ns(view) * vz_cpus(view);
 
@@ -133,6 +133,15 @@ static void vz_put_meminfo(struct seq_file *m, const struct vz_meminfo *info)
 	vz_put_kb(m, "SReclaimable:", 0);
 	vz_put_kb(m, "SUnreclaim:", info->kernel);
 	vz_put_kb(m, "CommitLimit:", info->total + info->swap_total);
+}
+
+/* Nothing for one that has no memory controller of its own. */
+void vz_show_meminfo_of(struct seq_file *m, const struct vz_view *view)
+{
+	struct vz_meminfo info;
+
+	if (vz_meminfo_of(view, &info))
+		vz_put_meminfo(m, &info);
 }
 
 int vz_show_meminfo(struct seq_file *m, void *unused)

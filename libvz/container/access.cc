@@ -15,8 +15,8 @@
 
 namespace vz {
 
-bool feature_on(const Config& config, const std::string& name) {
-  bool on = false;
+bool feature_on(const Config& config, const std::string& name, bool otherwise) {
+  bool on = otherwise;
   for (const auto& word : config.words("FEATURES")) {
     if (word == name + ":on") on = true;
     if (word == name + ":off") on = false;

@@ -48,7 +48,8 @@ struct Access {
   std::vector<DeviceRule> rules;
 };
 Result<Access> plan_access(const Config& config);
-bool feature_on(const Config& config, const std::string& name);  // FEATURES="nesting:on"
+// FEATURES="nesting:on"; `otherwise`: when it does not say.
+bool feature_on(const Config& config, const std::string& name, bool otherwise = false);
 
 // Rules between settings, and values that only their user understands (mount options). Code::bad_value,
 // Code::not_enough_ubc.

@@ -153,8 +153,9 @@ constexpr Param kParams[] = {
     {"CAPABILITY", "--capability", "NAME:on|off[,...]", Kind::on_off_list, Applies::restart, "Access",
      "Gives or takes capabilities inside, as in net_admin:on,sys_time:off; see capabilities(7). May be repeated."},
     {"FEATURES", "--features", "NAME:on|off[,...]", Kind::on_off_list, Applies::restart, "Access",
-     "Switches features: nesting (containers inside; excludes live migration), tun, fuse. OpenVZ's nfs, sit, ipip, "
-     "ppp, ipgre, bridge, nfsd and sysfs are kept and have no effect."},
+     "Switches features: nesting (containers inside; excludes live migration), tun, fuse, and ubc, which is on unless "
+     "it is switched off: with it and vz.ko, /proc/user_beancounters and /proc/vz exist inside. OpenVZ's nfs, sit, "
+     "ipip, ppp, ipgre, bridge, nfsd and sysfs are kept and have no effect."},
     {"DEVNODES", "--devnodes", "NAME:[r][w][q]|none", Kind::devnode_list, Applies::online, "Access",
      "Gives access to a device of the host by its name below /dev, as in net/tun:rw; none takes it back. May be "
      "repeated. Loop devices are refused."},

@@ -92,7 +92,8 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
   spec.idmap = plan.idmap;
   spec.root = std::move(root);
   spec.devices = plan.access.nodes;
-  if (auto vzfs = mount_vzfs()) spec.proc_files = std::move(*vzfs);
+  const bool beancounters = feature_on(ct.config, "ubc", true);
+  if (auto vzfs = mount_vzfs(plan.idmap, beancounters)) spec.proc_files = std::move(*vzfs);
   if (ct.host.global().yes_no("LXCFS").value_or(true)) {
     spec.binds = lxcfs_files();
     std::erase_if(spec.binds, [&](const BindFile& b) { return spec.proc_files.has(b.target); });

@@ -18,6 +18,8 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
 #include "libvz/kernel/module.h"
+#include "libvz/kernel/vzdev.h"
+#include "libvz/kernel/vzfs.h"
 
 namespace vz {
 
@@ -76,6 +78,25 @@ Result<VswapDeviceSpec> device_spec(const Host& host, const VswapOptions& option
   return spec;
 }
 
+// /proc/user_beancounters, /proc/bc and /proc/vz of this host, with what the BPF programs count.
+void show_beancounters(Reporter& reporter) {
+  reporter.step("vswap.beancounters");
+  auto device = VzDevice::open();
+  if (!device || !device->module().ub) {
+    reporter.warn("Warning: no /proc/user_beancounters: " +
+                  (device ? "vz.ko " + device->module().version + " is too old" : device.error().message()));
+    return;
+  }
+  auto shown = device->hand_over_ub(VZ_BPF_PIN_DIR);
+  if (shown) shown = mount_host_vzfs();
+  if (!shown) reporter.warn("Warning: /proc/user_beancounters: " + shown.error().message());
+}
+
+// Shown, they would keep the module loaded.
+void hide_beancounters(Reporter& reporter) {
+  if (auto hidden = unmount_host_vzfs(); !hidden) reporter.warn("Warning: " + hidden.error().message());
+}
+
 // Neither is needed for swap itself: what is missing costs the exact rate, and says so.
 void load_policy(Reporter& reporter) {
   reporter.step("vswap.module");
@@ -86,6 +107,7 @@ void load_policy(Reporter& reporter) {
   reporter.step("vswap.bpf");
   if (auto loaded = load_bpf_programs(); !loaded)
     reporter.warn("Warning: no BPF programs: " + loaded.error().message());
+  show_beancounters(reporter);
 }
 
 // Containers that ran before the module did.
@@ -228,11 +250,13 @@ Result<> stop_vswap(const Host& host, Reporter& reporter) {
   auto lock = VZ_TRY(lock_vswap(host));
   auto device = VZ_TRY(find_vswap_device(host.paths().run));
   if (!device) {
+    hide_beancounters(reporter);
     reporter.info("Virtual swap is off already");
     return remove_vswap_record(host.paths().run);
   }
   VZ_TRY(check_fits(host, *device));
   VZ_TRY(take_down_vswap(host.paths().run, *device, reporter));
+  hide_beancounters(reporter);
   reporter.info("Virtual swap is off");
   return {};
 }

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/container/network.h"
 #include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
@@ -40,6 +41,7 @@ VzContainer registry_entry(const VswapSubject& s, std::uint64_t cgroup_id) {
   out.name = s.config.get("NAME").value_or("");
   out.cpus = shown_cpus(s.config);
   out.boot_ns = s.boot_ns;
+  if (auto addresses = parse_ip_list(s.config.get("IP_ADDRESS").value_or(""))) out.addresses = std::move(*addresses);
   return out;
 }
 

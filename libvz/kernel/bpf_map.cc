@@ -34,8 +34,9 @@ bpf_attr element(const UniqueFd& map, const std::uint64_t& key, const void* valu
 
 const char* const kLoad = "run `vz-bpf load`, or start vz-vswap.service";
 
-// What is pinned at `path`: a map or a program.
-Result<UniqueFd> open_pin(const std::string& what, const std::string& path) {
+}  // namespace
+
+Result<UniqueFd> open_bpf_pin(const std::string& what, const std::string& path) {
   bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
   attr.pathname = address(path.c_str());
@@ -45,10 +46,8 @@ Result<UniqueFd> open_pin(const std::string& what, const std::string& path) {
   return fail(Error::from_errno(errno, what + " " + path, Code::unsupported).with_hint(hint));
 }
 
-}  // namespace
-
 Result<BpfMap> BpfMap::open(const std::string& path, std::uint32_t value_size) {
-  UniqueFd fd = VZ_TRY(open_pin("BPF map", path));
+  UniqueFd fd = VZ_TRY(open_bpf_pin("BPF map", path));
   bpf_attr attr;
   bpf_map_info info{};
   std::memset(&attr, 0, sizeof attr);
@@ -198,7 +197,7 @@ Result<UbMaps> UbMaps::open(const std::string& dir) {
 
 // The programs remember which groups belong to no container: now they look again.
 Result<> UbMaps::stamp() const {
-  UniqueFd map = VZ_TRY(open_pin("BPF map", dir_ + "/vz_ub_stamp"));
+  UniqueFd map = VZ_TRY(open_bpf_pin("BPF map", dir_ + "/vz_ub_stamp"));
   const __u32 index = 0;
   const std::uint64_t now = monotonic_ns();
   bpf_attr attr;
@@ -231,7 +230,7 @@ Result<> UbMaps::remove(std::uint64_t cgroup_id) const {
 }
 
 Result<> UbMaps::refresh() const {
-  UniqueFd program = VZ_TRY(open_pin("BPF program", dir_ + "/prog_ub_refresh"));
+  UniqueFd program = VZ_TRY(open_bpf_pin("BPF program", dir_ + "/prog_ub_refresh"));
   bpf_attr attr;
   std::memset(&attr, 0, sizeof attr);
   attr.test.prog_fd = static_cast<__u32>(program.get());

@@ -15,6 +15,9 @@
 
 namespace vz {
 
+// What is pinned at `path`: a map or a program, which is what errors call it. Code::unsupported when nothing is there.
+Result<UniqueFd> open_bpf_pin(const std::string& what, const std::string& path);
+
 // One pinned hash map with 64-bit keys; `value_size` is checked when it is opened, and every value has that size.
 class BpfMap {
  public:

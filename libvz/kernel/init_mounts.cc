@@ -181,9 +181,10 @@ void MountTree::bind_proc_files(int dev) const {
   (void)::close(holder);
   int proc = report_.check(open_target(plan_.root.get(), "proc", O_DIRECTORY), InitStep::find_target, "/proc");
   for (const auto& file : plan_.proc_files) {
-    const char* name = file.c_str();
+    const char* name = file.source.c_str();
     int source = ::open_tree(plan_.proc_mount.get(), name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
     report_.check(source, InitStep::bind, name);
+    name = file.target.c_str();
     int target = report_.check(open_target(proc, name, 0), InitStep::find_target, name);
     attach(source, target, name);
     (void)::close(target);

@@ -7,6 +7,7 @@
 
 #include "libvz/base/fd.h"
 #include "libvz/kernel/exec_plan.h"
+#include "libvz/kernel/process.h"
 #include "libvz/kernel/sandbox.h"
 
 namespace vz {
@@ -27,7 +28,7 @@ struct InitPlan {
   std::vector<NodePlan> nodes;
   std::vector<BindPlan> binds;
   UniqueFd proc_mount;  // detached; its files cover those of /proc
-  std::vector<std::string> proc_files;
+  std::vector<ProcFiles::File> proc_files;
   std::vector<UniqueFd> v1_procs;
   std::string hostname;
   ExecPlan exec;

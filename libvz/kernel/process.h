@@ -32,12 +32,16 @@ struct BindFile {
   std::string target;  // absolute inside, exists there
 };
 
-// A detached file system whose files are shown in place of those of the container's /proc.
+// A detached file system whose files and directories are shown in place of those of the container's /proc.
 struct ProcFiles {
+  struct File {
+    std::string source;  // in its root: "meminfo"
+    std::string target;  // in /proc: "meminfo"
+  };
   UniqueFd mount;
-  std::vector<std::string> names;  // of files in its root and in /proc: "meminfo"
+  std::vector<File> files;
   bool has(const std::string& target) const {
-    return target.starts_with("/proc/") && std::find(names.begin(), names.end(), target.substr(6)) != names.end();
+    return std::any_of(files.begin(), files.end(), [&](const File& f) { return "/proc/" + f.target == target; });
   }
 };
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/vzdev.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <fcntl.h>
@@ -15,6 +18,7 @@
 #include <netlink/socket.h>
 
 #include "kmod/include/uapi/linux/vz.h"
+#include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/module.h"
 #include "libvz/kernel/netlink.h"
@@ -23,6 +27,12 @@
 namespace vz {
 
 static_assert(kVzNoDelay == VZ_CT_NO_DELAY);
+static_assert(kVzUbMaps == VZ_UB_HAS_MAPS && kVzUbRefresh == VZ_UB_HAS_REFRESH);
+// The module takes the values of these maps for arrays, whatever is behind these.
+static_assert(VZ_UB_ROWS == VZ_UB_RESOURCES);
+static_assert(offsetof(vz_ub, maxheld) == sizeof(std::uint64_t) * VZ_UB_ROWS);
+static_assert(offsetof(vz_ub, failcnt) == 2 * sizeof(std::uint64_t) * VZ_UB_ROWS);
+static_assert(offsetof(vz_ub_conf, limit) == sizeof(std::uint64_t) * VZ_UB_ROWS);
 
 namespace {
 
@@ -143,7 +153,31 @@ Result<> check_abi(const VzModule& module) {
           .with_hint("install module and tools of one release; stop the containers, `rmmod vz`, `modprobe vz`"));
 }
 
-Request container_request(std::uint16_t family, std::uint8_t command, const VzContainer& c) {
+void put_addresses(Request& request, const std::vector<IpAddress>& list) {
+  request.nest(VZ_A_ADDRS, [&](Request& nest) {
+    std::size_t count = std::min<std::size_t>(list.size(), VZ_ADDRS_MAX);
+    for (const auto& a : std::span(list).first(count))
+      nest.put(a.v6 ? VZ_ADDR_IPV6 : VZ_ADDR_IPV4, a.bytes, a.v6 ? 16 : 4);
+  });
+}
+
+std::vector<IpAddress> get_addresses(nlattr* list) {
+  std::vector<IpAddress> out;
+  int left = 0;
+  nlattr* entry = nullptr;
+  if (!list) return out;
+  nla_for_each_nested(entry, list, left) {
+    IpAddress a;
+    a.v6 = nla_type(entry) == VZ_ADDR_IPV6;
+    a.prefix = a.v6 ? 128 : 32;
+    if (nla_len(entry) != (a.v6 ? 16 : 4)) continue;
+    std::memcpy(a.bytes, nla_data(entry), static_cast<std::size_t>(nla_len(entry)));
+    out.push_back(a);
+  }
+  return out;
+}
+
+Request container_request(std::uint16_t family, std::uint8_t command, const VzContainer& c, bool addresses) {
   Request request(family, 0, header_of(command));
   request.put(VZ_A_CGROUP_ID, &c.cgroup_id, sizeof c.cgroup_id);
   request.put(VZ_A_CTID, c.ctid);
@@ -151,6 +185,7 @@ Request container_request(std::uint16_t family, std::uint8_t command, const VzCo
   request.put(VZ_A_CPUS, c.cpus);
   if (c.boot_ns) request.put(VZ_A_BOOT_NS, &c.boot_ns, sizeof c.boot_ns);
   request.put(VZ_A_FLAGS, c.flags);
+  if (addresses) put_addresses(request, c.addresses);
   return request;
 }
 
@@ -163,6 +198,7 @@ std::optional<VzModule> parse_vz_module(const nlmsghdr* message) {
   (void)get(a[VZ_A_VERSION], out.version);
   (void)get(a[VZ_A_NR_CTS], out.containers);
   (void)get(a[VZ_A_NR_SLEEPERS], out.sleepers);
+  if (std::uint32_t ub = 0; get(a[VZ_A_UB_STATE], ub)) out.ub = ub;
   return out;
 }
 
@@ -175,6 +211,7 @@ std::optional<VzContainer> parse_vz_container(const nlmsghdr* message) {
   (void)get(a[VZ_A_CPUS], out.cpus);
   (void)get(a[VZ_A_BOOT_NS], out.boot_ns);
   (void)get(a[VZ_A_FLAGS], out.flags);
+  out.addresses = get_addresses(a[VZ_A_ADDRS]);
   return out;
 }
 
@@ -228,9 +265,10 @@ Result<VzDevice> VzDevice::open() {
 
 Result<> VzDevice::add(const VzContainer& c) {
   const std::string what = "register container " + std::to_string(c.ctid) + " with vz.ko";
-  auto added = transact(sock_, container_request(family_, VZ_CMD_CT_ADD, c), what);
+  const bool addresses = module_.ub.has_value();
+  auto added = transact(sock_, container_request(family_, VZ_CMD_CT_ADD, c, addresses), what);
   if (added || added.error().sys_errno() != EEXIST) return added;
-  return transact(sock_, container_request(family_, VZ_CMD_CT_SET, c), what);
+  return transact(sock_, container_request(family_, VZ_CMD_CT_SET, c, addresses), what);
 }
 
 Result<> VzDevice::remove(std::uint64_t cgroup_id) {
@@ -256,6 +294,22 @@ Result<std::vector<VzContainer>> VzDevice::all() {
     if (auto one = parse_vz_container(h)) out.push_back(std::move(*one));
   }));
   return out;
+}
+
+Result<> VzDevice::hand_over_ub(const std::string& dir) {
+  if (!module_.ub) return fail(Code::unsupported, "vz.ko " + module_.version + " has no beancounters");
+  Request request(family_, 0, header_of(VZ_CMD_UB_MAPS));
+  auto ub = open_bpf_pin("BPF map", dir + "/vz_ub"), conf = open_bpf_pin("BPF map", dir + "/vz_ub_conf");
+  auto refresh = open_bpf_pin("BPF program", dir + "/prog_ub_refresh");
+  auto put = [&](int attribute, const Result<UniqueFd>& fd) {
+    request.put(attribute, static_cast<std::uint32_t>(fd->get()));
+  };
+  if (ub && conf) {
+    put(VZ_A_UB_FD, ub);
+    put(VZ_A_UB_CONF_FD, conf);
+    if (refresh) put(VZ_A_UB_REFRESH_FD, refresh);
+  }
+  return transact(sock_, request, "tell vz.ko where beancounters are");
 }
 
 VzEvents::VzEvents(VzEvents&& other) noexcept : sock_(std::exchange(other.sock_, nullptr)) {}

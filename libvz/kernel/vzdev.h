@@ -9,6 +9,7 @@
 
 #include <vz/error.h>
 #include "libvz/base/fd.h"
+#include "libvz/kernel/netlink.h"
 
 struct nl_sock;
 struct nlmsghdr;
@@ -20,7 +21,11 @@ struct VzModule {
   std::string version;
   std::uint32_t containers = 0;
   std::uint32_t sleepers = 0;
+  std::optional<std::uint32_t> ub;  // kVzUbMaps, kVzUbRefresh; nullopt: it knows neither beancounters nor addresses
 };
+
+inline constexpr std::uint32_t kVzUbMaps = 1;     // VZ_UB_HAS_MAPS: it was told where the programs count
+inline constexpr std::uint32_t kVzUbRefresh = 2;  // VZ_UB_HAS_REFRESH
 
 inline constexpr std::uint32_t kVzNoDelay = 1;  // VZ_CT_NO_DELAY: nobody in the container waits
 
@@ -28,10 +33,11 @@ inline constexpr std::uint32_t kVzNoDelay = 1;  // VZ_CT_NO_DELAY: nobody in the
 struct VzContainer {
   std::uint64_t cgroup_id = 0;
   std::uint32_t ctid = 0;
-  std::string name;           // cut to VZ_NAME_MAX
-  std::uint32_t cpus = 0;     // that it is shown; 0: all it may run on
-  std::uint64_t boot_ns = 0;  // CLOCK_BOOTTIME of its start; 0: the time of add()
-  std::uint32_t flags = 0;    // kVzNoDelay
+  std::string name;                       // cut to VZ_NAME_MAX
+  std::uint32_t cpus = 0;                 // that it is shown; 0: all it may run on
+  std::uint64_t boot_ns = 0;              // CLOCK_BOOTTIME of its start; 0: the time of add()
+  std::uint32_t flags = 0;                // kVzNoDelay
+  std::vector<IpAddress> addresses = {};  // for /proc/vz/veinfo, at most VZ_ADDRS_MAX are told; their prefixes are not
   bool operator==(const VzContainer&) const = default;
 };
 
@@ -59,6 +65,9 @@ class VzDevice {
   Result<> remove(std::uint64_t cgroup_id);           // missing is fine
   Result<std::optional<VzContainer>> find(std::uint64_t cgroup_id);
   Result<std::vector<VzContainer>> all();
+  // Where BPF programs count, for /proc/user_beancounters: the maps and programs that are pinned below `dir`. The
+  // module holds them until it is told others, or that there are none. With nothing pinned there it is told so.
+  Result<> hand_over_ub(const std::string& dir);
 
  private:
   VzDevice(nl_sock* sock, std::uint16_t family) : sock_(sock), family_(family) {}

@@ -359,7 +359,7 @@ class Registry(ModuleTest):
         self.genl.socket.settimeout(0)
         for _ in range(6000):
             flags = chance.choice((1, 5, 0x301, 0x305, chance.randrange(1 << 16)))
-            self.genl.send(chance.choice((1, 2, 3, 5, 6, chance.randrange(256))), self.mess(chance, group.id), flags=flags)
+            self.genl.send(chance.choice((1, 2, 3, 5, 6, 7, chance.randrange(256))), self.mess(chance, group.id), flags=flags)
             try:
                 while True:
                     self.genl.socket.recv(1 << 16)
@@ -376,7 +376,7 @@ class Registry(ModuleTest):
             return chance.randbytes(chance.randrange(300))
         data = vznetlink.pack("cgroup_id", cgroup_id) if chance.random() < 0.5 else b""
         for _ in range(chance.randrange(8)):
-            number = chance.choice((chance.randrange(26), chance.randrange(1 << 16)))
+            number = chance.choice((chance.randrange(31), 0x8000 | chance.randrange(31), chance.randrange(1 << 16)))
             data += vznetlink.attribute(number, chance.randbytes(chance.choice((0, 1, 4, 8, 63, 64, 65, 200))))
         return data[:chance.randrange(len(data) + 1)] if chance.random() < 0.3 else data
 
@@ -548,7 +548,8 @@ class Files(ModuleTest):
         out = group.output(*NOBODY, "unshare", "-Urm", "cat", VZFS / "meminfo")
         self.assertEqual(table(out)["MemTotal"], 256 << 10)
         run(["stat", "-f", VZFS], check=0)
-        processes = [group.command("sh", "-c", f"for i in 1 2 3 4 5; do cat {VZFS}/*; done", stdout=subprocess.DEVNULL)
+        every = "meminfo stat uptime loadavg cpuinfo swaps"
+        processes = [group.command("sh", "-c", f"cd {VZFS}; for i in 1 2 3 4 5; do cat {every}; done", stdout=subprocess.DEVNULL)
                      for _ in range(8)]
         self.assertEqual({process.wait() for process in processes}, {0})
 

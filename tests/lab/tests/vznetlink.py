@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Generic netlink by hand, for the family of vz.ko: tests have to be able to send what no library would."""
+import ipaddress
 import os
 import socket
 import struct
@@ -11,9 +12,10 @@ ERROR, DONE = 2, 3
 REQUEST, ACK, DUMP = 1, 4, 0x300
 CTRL = 16  # the family that knows families
 NESTED = 0x8000
-INFO, ADD, SET, DEL, GET, EVENT = range(1, 7)
+INFO, ADD, SET, DEL, GET, EVENT, UB_MAPS = range(1, 8)
 NAMES = ("unspec pad abi version nr_cts nr_sleepers cgroup_id ctid name cpus boot_ns flags event pid comm uid rss_anon "
-         "rss_file rss_shmem swap_ents ram_usage ram_limit swap_usage swap_limit").split()
+         "rss_file rss_shmem swap_ents ram_usage ram_limit swap_usage swap_limit addrs ub_fd ub_conf_fd ub_refresh_fd "
+         "ub_state").split()
 NUMBER = {name: number for number, name in enumerate(NAMES)}
 STRINGS = {"version", "name", "comm"}
 U64 = {"cgroup_id", "boot_ns", "rss_anon", "rss_file", "rss_shmem", "swap_ents", "ram_usage", "ram_limit", "swap_usage",
@@ -40,7 +42,15 @@ def attributes(data):
         data = data[(length + 3) & ~3:]
 
 
+def pack_addresses(texts):
+    """IPv4 is 1, IPv6 is 2."""
+    found = [ipaddress.ip_address(text) for text in texts]
+    return attribute(NUMBER["addrs"] | NESTED, b"".join(attribute(1 if a.version == 4 else 2, a.packed) for a in found))
+
+
 def pack(name, value):
+    if name == "addrs":
+        return pack_addresses(value)
     if name in STRINGS:
         data = value.encode() + b"\0"
     else:
@@ -54,6 +64,8 @@ def unpack(data):
         name = NAMES[number] if number < len(NAMES) else str(number)
         if name in STRINGS:
             found[name] = value.rstrip(b"\0").decode(errors="replace")
+        elif name == "addrs":
+            found[name] = [str(ipaddress.ip_address(bytes(address))) for _, address in attributes(value)]
         elif name != "pad":
             found[name] = int.from_bytes(value, "little")
     return found

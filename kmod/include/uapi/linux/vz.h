@@ -34,6 +34,10 @@
  * VZ_CMD_CT_DEL	CGROUP_ID; -ENOENT
  * VZ_CMD_CT_GET	CGROUP_ID -> all CT attributes; -ENOENT
  * VZ_CMD_EVENT	only as a multicast to VZ_GENL_MCGRP_EVENTS
+ *
+ * VZ_CMD_UB_MAPS	[UB_FD, UB_CONF_FD [, UB_REFRESH_FD]]: where the beancounters
+ *		are, in place of what was told before; without any: nowhere.
+ *		Descriptors of the sender. -EBADF, -EINVAL: not such a map or program
  */
 enum vz_command {
 	VZ_CMD_UNSPEC,
@@ -43,6 +47,7 @@ enum vz_command {
 	VZ_CMD_CT_DEL,
 	VZ_CMD_CT_GET,
 	VZ_CMD_EVENT,
+	VZ_CMD_UB_MAPS,
 
 	__VZ_CMD_MAX,
 	VZ_CMD_MAX = __VZ_CMD_MAX - 1,
@@ -73,6 +78,12 @@ enum vz_attr {
 	VZ_A_RAM_LIMIT,		/* u64, bytes; U64_MAX: none */
 	VZ_A_SWAP_USAGE,	/* u64, bytes */
 	VZ_A_SWAP_LIMIT,	/* u64, bytes; U64_MAX: none */
+	VZ_A_ADDRS,		/* nested, enum vz_addr_type: all of its addresses, for /proc/vz */
+	/* u32: BPF hashes, u64 cgroup id -> u64 [VZ_UB_ROWS] of each, and maybe more */
+	VZ_A_UB_FD,		/* held, maxheld, failcnt */
+	VZ_A_UB_CONF_FD,	/* barrier, limit */
+	VZ_A_UB_REFRESH_FD,	/* u32: BPF program of type syscall, run before the map is read */
+	VZ_A_UB_STATE,		/* u32 of INFO: enum vz_ub_state */
 
 	__VZ_A_MAX,
 	VZ_A_MAX = __VZ_A_MAX - 1,
@@ -86,6 +97,23 @@ enum vz_ct_flags {
 	VZ_CT_NO_DELAY		= 1,
 
 	VZ_CT_FLAGS_MASK	= VZ_CT_NO_DELAY,
+};
+
+/* In VZ_A_ADDRS, at most VZ_ADDRS_MAX in any order. */
+#define VZ_ADDRS_MAX		128
+
+enum vz_addr_type {
+	VZ_ADDR_UNSPEC,
+	VZ_ADDR_IPV4,		/* 4 bytes, network order */
+	VZ_ADDR_IPV6,		/* 16 bytes */
+};
+
+/* Resources of a beancounter, in the order of /proc/user_beancounters, then swappages. */
+#define VZ_UB_ROWS		25
+
+enum vz_ub_state {
+	VZ_UB_HAS_MAPS		= 1,
+	VZ_UB_HAS_REFRESH	= 2,
 };
 
 enum vz_event {
