@@ -397,17 +397,18 @@ static __always_inline void forget_lock(struct begun* mine) {
   if (container) uncharge(container, VZ_UB_NUMFLOCK);
 }
 
-/*
- * A lock that was in a list is unlinked under a spinlock, in which no task is suspended. A second program is there for
- * kernels whose compiler put that function into its callers, and for locks that never came into a list.
- */
+/* A lock that was in a list is unlinked under a spinlock, in which no task is suspended. */
 SEC("?fentry/locks_unlink_lock_ctx")
 int BPF_PROG(ub_flock_unlink, struct file_lock_core* lock) {
   disown(&vz_ub_flock, (__u64)lock - bpf_core_field_offset(struct file_lock, c));
   return 0;
 }
 
-SEC("kprobe.multi/locks_free_lock")
+/*
+ * Every lock ends here, also those that never came into a list: the request itself, what was allocated in advance.
+ * Then what was asked for is there or will not be. (locks_free_lock() is put into its callers by the compiler.)
+ */
+SEC("kprobe.multi/locks_release_private")
 int ub_flock_free(struct pt_regs* ctx) {
   __u64 lock = ctx->di;
   struct begun* mine;

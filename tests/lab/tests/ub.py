@@ -6,6 +6,7 @@ VZ_TEST_UB_OPERATIONS: how many operations the random tests do (default 60000).
 """
 import array
 import ctypes
+import fcntl
 import functools
 import mmap
 import os
@@ -265,30 +266,63 @@ def open_files(pids):
     return [one for i, one in enumerate(found) if i == 0 or compare(found[i - 1], one) != 0]
 
 
-def socket_kinds(pids):
-    """inode -> is it TCP, of all sockets behind descriptors"""
-    found = {}
-    for pid, fd, target in in_fds(pids):
-        if not target.startswith("socket:") or target in found:
-            continue
-        process = os.pidfd_open(pid)
-        copy = socket.socket(fileno=_libc.syscall(438, process, fd, 0))
-        inet = copy.getsockopt(socket.SOL_SOCKET, 39) in (socket.AF_INET, socket.AF_INET6)  # SO_DOMAIN
-        found[target] = inet and copy.getsockopt(socket.SOL_SOCKET, 38) == socket.IPPROTO_TCP  # SO_PROTOCOL
-        copy.close()
-        os.close(process)
-    return found
+def only_mapped(pid):
+    """Open files of the worker that no descriptor leads to: its program, and the page from which it is told to stop."""
+    maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+    return len({line.split()[4] for line in maps.splitlines()} - {"0"})
 
 
-def without_descriptor(pid):
-    """(tcp, unix) sockets of the network namespace of `pid` that no descriptor leads to: not accepted, or not finished"""
-    tcp = 0
+def tcp_without_descriptor(pid):
+    """TCP in the network namespace of `pid` that no descriptor leads to: not accepted, or not finished."""
+    found = 0
     for name in ("tcp", "tcp6"):
         for line in pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]:
             words = line.split()
-            tcp += words[9] == "0" and words[3] not in ("03", "06")  # requests and TIME_WAIT are no sockets
-    lines = pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]
-    return tcp, sum(line.split()[6] == "0" for line in lines)
+            # requests and what waits for its end are no sockets
+            found += words[9] == "0" and words[3] != "03" and not words[5].startswith("03:")
+    return found
+
+
+def unix_sockets(pid):
+    """All of AF_UNIX in the network namespace of `pid`: those in the kernel's table, by sock_diag(7), and those that are
+    closed and live on because the other end still refers to them."""
+    home, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    os.setns(there, os.CLONE_NEWNET)
+    asker = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)  # NETLINK_SOCK_DIAG
+    os.setns(home, os.CLONE_NEWNET)
+    os.close(home)
+    os.close(there)
+    # SOCK_DIAG_BY_FAMILY, dump, all states, with the other end
+    asker.send(struct.pack("=IHHII" "BBHIIIII", 40, 20, 0x301, 1, 0, socket.AF_UNIX, 0, 0, 0xffffffff, 0, 4, 0, 0))
+    table = no_inode = waiting = 0
+    for kind, message in netlink_messages(asker):
+        if kind == 2:
+            raise OSError(-struct.unpack_from("=i", message)[0], "sock_diag")
+        inode, = struct.unpack_from("=I", message, 4)
+        other = {name: value for name, value in attributes_of(message[16:])}.get(2)
+        table += 1
+        no_inode += other == bytes(4)
+        waiting += inode == 0 and other is not None and other != bytes(4)
+    asker.close()
+    return table + no_inode - waiting
+
+
+def netlink_messages(asker):
+    while True:
+        data = asker.recv(1 << 16)
+        while data:
+            size, kind = struct.unpack_from("=IH", data)
+            if kind == 3:
+                return
+            yield kind, data[16:size]
+            data = data[(size + 3) & ~3:]
+
+
+def attributes_of(data):
+    while data:
+        size, name = struct.unpack_from("=HH", data)
+        yield name, data[4:size]
+        data = data[(size + 3) & ~3:]
 
 
 def locks_on(path):
@@ -389,21 +423,15 @@ class Truth(Programs):
         files = [one for one in open_files(pids) if self.is_theirs(one, mine)]
         found = {}
         for group in containers:
-            kinds = self.kinds_in(group, pids, mine)
-            tcp, unix = without_descriptor(self.spaces[group])
-            found[group] = {"numtcpsock": sum(kinds) + tcp, "numothersock": len(kinds) - sum(kinds) + unix,
+            kinds = list(socket_kinds_by_space(pids, self.spaces[group]).values())
+            tcp, unix = tcp_without_descriptor(self.spaces[group]), unix_sockets(self.spaces[group])
+            found[group] = {"numtcpsock": kinds.count("tcp") + tcp, "numothersock": kinds.count("other") + unix,
                             "numflock": sum(locks_on(path) for path in group.locks)}
-        # every worker's program is an open file, too
-        return found, {"numfile": len(files) + len(pids), "numpty": terminals()}
+        return found, {"numfile": len(files) + sum(only_mapped(pid) for pid in pids), "numpty": terminals()}
 
     def is_theirs(self, one, mine):
         target = f"/proc/{one[0]}/fd/{one[1]}"
         return os.stat(target).st_ino not in mine and one[1] > 2
-
-    def kinds_in(self, group, pids, mine):
-        """Sockets know the network that they were made in; descriptors of them may be with anybody."""
-        return [kind for (target, kind) in socket_kinds_by_space(pids, self.spaces[group]).items()
-                if int(target[8:-1]) not in mine]
 
     def compare(self, containers):
         self.pause()
@@ -422,6 +450,7 @@ class Truth(Programs):
         last = None
         for _ in range(50):
             time.sleep(0.2)
+            socket.socket(socket.AF_UNIX).close()  # wakes that worker
             now = [group.all_held() for group in containers]
             if now == last:
                 return
@@ -430,7 +459,6 @@ class Truth(Programs):
     def check(self, seed, rounds=6):
         containers = [self.container(), self.container()]
         self.addCleanup(lambda: [path.rmdir() for c in containers for path in c.path.iterdir() if path.is_dir()])
-        self.ptys = terminals(0)
         self.start(containers, seed=seed)
         for _ in range(rounds):
             self.go_on(OPERATIONS // rounds)
@@ -447,11 +475,12 @@ class Truth(Programs):
         self.check(seed=1)
 
 
-def terminals(base=0):
-    return int(pathlib.Path("/proc/sys/kernel/pty/nr").read_text()) - base
+def terminals():
+    return int(pathlib.Path("/proc/sys/kernel/pty/nr").read_text())
 
 
 def socket_kinds_by_space(pids, space):
+    """Sockets know the network that they were made in; descriptors of them may be with anybody."""
     wanted = os.stat(f"/proc/{space}/ns/net").st_ino
     found = {}
     for pid, fd, target in in_fds(pids):
@@ -470,8 +499,6 @@ def socket_kinds_by_space(pids, space):
 
 
 def socket_space(fd):
-    buffer = bytearray(8)
-    import fcntl
     space = fcntl.ioctl(fd, 0x894C)  # SIOCGSKNS
     try:
         return os.stat(f"/proc/self/fd/{space}").st_ino
@@ -480,13 +507,12 @@ def socket_space(fd):
 
 
 def socket_kind(fd):
-    """Is it TCP?"""
     copy = socket.socket(fileno=os.dup(fd))
-    try:
-        inet = copy.getsockopt(socket.SOL_SOCKET, 39) in (socket.AF_INET, socket.AF_INET6)  # SO_DOMAIN
-        return inet and copy.getsockopt(socket.SOL_SOCKET, 38) == socket.IPPROTO_TCP  # SO_PROTOCOL
-    finally:
-        copy.close()
+    family, protocol = copy.getsockopt(socket.SOL_SOCKET, 39), copy.getsockopt(socket.SOL_SOCKET, 38)
+    copy.close()
+    if family == socket.AF_UNIX:
+        return "unix"
+    return "tcp" if family in (socket.AF_INET, socket.AF_INET6) and protocol == socket.IPPROTO_TCP else "other"
 
 
 if __name__ == "__main__":
