@@ -244,7 +244,8 @@ static void vz_ub_add_memory(struct mem_cgroup *memcg, struct vz_ub_set *set)
 	vz_ub_hold(swap, vz_ub_pages(page_counter_read(&memcg->swap)),
 		   vz_ub_pages(READ_ONCE(memcg->swap.watermark)));
 	vz_ub_hold(oom, min(ram->held + swap->held, VZ_UB_UNLIMITED), 0);
-	ram->failcnt += atomic_long_read(&memcg->memory_events[MEMCG_OOM]);
+	/* not of limits that the container set for groups inside */
+	ram->failcnt += atomic_long_read(&memcg->memory_events_local[MEMCG_MAX]);
 	swap->failcnt += atomic_long_read(&memcg->memory_events[MEMCG_SWAP_MAX]);
 	oom->failcnt += atomic_long_read(&memcg->memory_events[MEMCG_OOM_KILL]);
 }
