@@ -124,6 +124,8 @@ void register_container(const VswapSubject& s, Reporter& reporter) {
   }
   auto added = id ? device->add(registry_entry(s, *id)) : fail(std::move(id).error());
   if (!added) reporter.warn("Warning: " + added.error().message());
+  // They may have been loaded, or unloaded, by hand.
+  if (device->module().ub) (void)device->hand_over_ub(VZ_BPF_PIN_DIR);
 }
 
 // Groups of containers that exist now, by id.
