@@ -22,6 +22,8 @@ Cell number_cell(Number n) { return n ? Cell{std::to_string(*n), *n} : unset(); 
 Cell yes_no_cell(std::optional<bool> b) { return b ? Cell{*b ? "yes" : "no", *b} : unset(); }
 Number divided(Number n, std::uint64_t by) { return n ? Number(*n / by) : n; }
 
+Value number_value(Number n) { return n ? Value(*n) : Value(); }
+
 // The five numbers of a beancounter in its own unit.
 struct Counter {
   Number held, maxheld, barrier, limit, failcnt;
@@ -32,74 +34,25 @@ Number part_of(const Counter& c, Part part) {
   return all[static_cast<size_t>(part)];
 }
 
-// Barrier and limit are what is configured or follows from RAM and swap; only the host's own reading of the limit is
-// better.
-Counter counter(const ListItem& item, const char* key, Number held, Number max = {}, Number limit = {},
-                Number fail = {}) {
-  Counter out{held, max, {}, limit, fail};
-  if (auto conf = vz::effective_limit(item.info.config, key)) {
-    out.barrier = conf->barrier;
-    if (!out.limit) out.limit = conf->limit;
+// What a running container has; one that does not run has what its configuration says.
+Counter counter_of(const ListItem& item, const vz::UbResource& row) {
+  if (item.info.status.running) {
+    const vz::UbCounter& c = item.ub[row.id];
+    return {c.held, c.maxheld, c.barrier, c.limit, c.failcnt};
   }
-  return out;
+  auto limit = vz::effective_limit(item.info.config, row.key);
+  return {{}, {}, limit ? Number(limit->barrier) : Number(), limit ? Number(limit->limit) : Number(), {}};
 }
 
-Number sum(Number a, Number b) { return a && b ? Number(*a + *b) : Number(); }
-
-Value number_value(Number n) { return n ? Value(*n) : Value(); }
-
-Cell counter_cell(const Counter& c, Part part) {
+template <vz::Ub Row>
+Cell beancounter(const Host&, const ListItem& item, Part part) {
+  Counter c = counter_of(item, vz::ub_resource(Row));
   Number shown = part_of(c, part);
   return {shown ? std::to_string(*shown) : "-", Value::Object{{"held", number_value(c.held)},
                                                               {"maxheld", number_value(c.maxheld)},
                                                               {"barrier", number_value(c.barrier)},
                                                               {"limit", number_value(c.limit)},
                                                               {"failcnt", number_value(c.failcnt)}}};
-}
-
-// A beancounter that this host has no reading of: the configuration's barrier and limit.
-template <const char* const& Key>
-Cell configured(const Host&, const ListItem& item, Part part) {
-  return counter_cell(counter(item, Key, {}), part);
-}
-
-Cell numproc(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(counter(i, "NUMPROC", s.numproc, s.numproc_max, s.numproc_limit, s.numproc_fail), part);
-}
-Cell physpages(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(counter(i, "PHYSPAGES", divided(s.ram_held, kPage), divided(s.ram_max, kPage),
-                              divided(s.ram_limit, kPage), s.ram_fail),
-                      part);
-}
-Cell swappages(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(counter(i, "SWAPPAGES", divided(s.swap_held, kPage), divided(s.swap_max, kPage),
-                              divided(s.swap_limit, kPage), s.swap_fail),
-                      part);
-}
-Cell kmemsize(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(counter(i, "KMEMSIZE", s.kmem_held, s.kmem_max, {}, s.kmem_fail), part);
-}
-Cell lockedpages(const Host&, const ListItem& i, Part part) {
-  return counter_cell(counter(i, "LOCKEDPAGES", divided(i.sample.locked_held, kPage)), part);
-}
-Cell shmpages(const Host&, const ListItem& i, Part part) {
-  return counter_cell(counter(i, "SHMPAGES", divided(i.sample.shmem_held, kPage)), part);
-}
-Cell privvmpages(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(
-      counter(i, "PRIVVMPAGES", divided(s.privvm_held, kPage), divided(s.privvm_max, kPage), {}, s.privvm_fail), part);
-}
-// RAM and swap together, as in OpenVZ 6; failcnt counts processes that were killed.
-Cell oomguarpages(const Host&, const ListItem& i, Part part) {
-  const vz::Sample& s = i.sample;
-  return counter_cell(counter(i, "OOMGUARPAGES", divided(sum(s.ram_held, s.swap_held), kPage),
-                              divided(s.ram_swap_max, kPage), {}, s.oom_kills),
-                      part);
 }
 
 // usage, soft and hard limit; .s is barrier and .h is limit.
@@ -203,43 +156,23 @@ KEY(DISABLED);
 KEY(NETFILTER);
 KEY(CAPABILITY);
 KEY(NETIF);
-KEY(VMGUARPAGES);
-KEY(NUMTCPSOCK);
-KEY(NUMFLOCK);
-KEY(NUMPTY);
-KEY(NUMSIGINFO);
-KEY(TCPSNDBUF);
-KEY(TCPRCVBUF);
-KEY(OTHERSOCKBUF);
-KEY(DGRAMRCVBUF);
-KEY(NUMOTHERSOCK);
-KEY(DCACHESIZE);
-KEY(NUMFILE);
-KEY(NUMIPTENT);
 #undef KEY
 
-using vz::Reading;
-using vz::Readings;
 using CellFunction = Cell (*)(const Host&, const ListItem&, Part);
 
 constexpr ColumnSpec plain(const char* name, const char* header, int width, CellFunction cell, bool numeric = false) {
-  return {name, nullptr, header, width, ColumnKind::plain, {}, cell, numeric};
+  return {name, nullptr, header, width, ColumnKind::plain, cell, numeric};
 }
-// A beancounter, and what its parts but the barrier are read from.
-constexpr ColumnSpec counter_column(const char* name, const char* header, CellFunction cell, Readings held = {},
-                                    Readings max = {}, Readings limit = {}, Readings fail = {}) {
-  return {name, nullptr, header, 10, ColumnKind::beancounter, {held, max, {}, limit, fail}, cell, true};
+template <vz::Ub Row>
+constexpr ColumnSpec counter_column(const char* name, const char* header) {
+  return {name, nullptr, header, 10, ColumnKind::beancounter, beancounter<Row>, true, Row};
 }
 constexpr ColumnSpec quota_column(const char* name, const char* header, CellFunction cell) {
-  return {name, nullptr, header, 10, ColumnKind::quota, {{Reading::disk}}, cell, true};
-}
-// One reading gives held, maxheld and failcnt.
-constexpr ColumnSpec counter_of_one(const char* name, const char* header, CellFunction cell, Reading from) {
-  return counter_column(name, header, cell, {from}, {from}, {}, {from});
+  return {name, nullptr, header, 10, ColumnKind::quota, cell, true};
 }
 
 constexpr ColumnSpec kColumns[] = {
-    {"ctid", "veid", "CTID", 10, ColumnKind::plain, {}, ctid, true},
+    {"ctid", "veid", "CTID", 10, ColumnKind::plain, ctid, true},
     plain("private", "PRIVATE", -32, private_area),
     plain("root", "ROOT", -32, root_area),
     plain("mount_opts", "MOUNT_OPTS", -16, conf_text<kMOUNT_OPTS>),
@@ -253,31 +186,27 @@ constexpr ColumnSpec kColumns[] = {
     plain("nameserver", "NAMESERVER", -15, conf_words<kNAMESERVER>),
     plain("searchdomain", "SEARCHDOMAIN", -15, conf_words<kSEARCHDOMAIN>),
     plain("status", "STATUS", -9, status),
-    counter_of_one("kmemsize", "KMEMSIZE", kmemsize, Reading::kmem),
-    counter_column("lockedpages", "LOCKEDP", lockedpages, {Reading::locked}),
-    counter_of_one("privvmpages", "PRIVVMP", privvmpages, Reading::privvm),
-    counter_column("shmpages", "SHMP", shmpages, {Reading::shmem}),
-    counter_column("numproc", "NPROC", numproc, {Reading::numproc}, {Reading::numproc_max}, {Reading::numproc_limit},
-                   {Reading::numproc_fail}),
-    counter_column("physpages", "PHYSP", physpages, {Reading::ram_held}, {Reading::ram_max}, {Reading::ram_limit},
-                   {Reading::ram_fail}),
-    counter_column("vmguarpages", "VMGUARP", configured<kVMGUARPAGES>),
-    counter_column("oomguarpages", "OOMGUARP", oomguarpages, {Reading::ram_held, Reading::swap_held},
-                   {Reading::ram_swap_max}, {}, {Reading::oom}),
-    counter_column("numtcpsock", "NTCPSOCK", configured<kNUMTCPSOCK>),
-    counter_column("numflock", "NFLOCK", configured<kNUMFLOCK>),
-    counter_column("numpty", "NPTY", configured<kNUMPTY>),
-    counter_column("numsiginfo", "NSIGINFO", configured<kNUMSIGINFO>),
-    counter_column("tcpsndbuf", "TCPSNDB", configured<kTCPSNDBUF>),
-    counter_column("tcprcvbuf", "TCPRCVB", configured<kTCPRCVBUF>),
-    counter_column("othersockbuf", "OTHSOCKB", configured<kOTHERSOCKBUF>),
-    counter_column("dgramrcvbuf", "DGRAMRB", configured<kDGRAMRCVBUF>),
-    counter_column("numothersock", "NOTHSOCK", configured<kNUMOTHERSOCK>),
-    counter_column("dcachesize", "DCACHESZ", configured<kDCACHESIZE>),
-    counter_column("numfile", "NFILE", configured<kNUMFILE>),
-    counter_column("numiptent", "NIPTENT", configured<kNUMIPTENT>),
-    counter_column("swappages", "SWAPP", swappages, {Reading::swap_held}, {Reading::swap_max}, {Reading::swap_limit},
-                   {Reading::swap_fail}),
+    counter_column<vz::Ub::kmemsize>("kmemsize", "KMEMSIZE"),
+    counter_column<vz::Ub::lockedpages>("lockedpages", "LOCKEDP"),
+    counter_column<vz::Ub::privvmpages>("privvmpages", "PRIVVMP"),
+    counter_column<vz::Ub::shmpages>("shmpages", "SHMP"),
+    counter_column<vz::Ub::numproc>("numproc", "NPROC"),
+    counter_column<vz::Ub::physpages>("physpages", "PHYSP"),
+    counter_column<vz::Ub::vmguarpages>("vmguarpages", "VMGUARP"),
+    counter_column<vz::Ub::oomguarpages>("oomguarpages", "OOMGUARP"),
+    counter_column<vz::Ub::numtcpsock>("numtcpsock", "NTCPSOCK"),
+    counter_column<vz::Ub::numflock>("numflock", "NFLOCK"),
+    counter_column<vz::Ub::numpty>("numpty", "NPTY"),
+    counter_column<vz::Ub::numsiginfo>("numsiginfo", "NSIGINFO"),
+    counter_column<vz::Ub::tcpsndbuf>("tcpsndbuf", "TCPSNDB"),
+    counter_column<vz::Ub::tcprcvbuf>("tcprcvbuf", "TCPRCVB"),
+    counter_column<vz::Ub::othersockbuf>("othersockbuf", "OTHSOCKB"),
+    counter_column<vz::Ub::dgramrcvbuf>("dgramrcvbuf", "DGRAMRB"),
+    counter_column<vz::Ub::numothersock>("numothersock", "NOTHSOCK"),
+    counter_column<vz::Ub::dcachesize>("dcachesize", "DCACHESZ"),
+    counter_column<vz::Ub::numfile>("numfile", "NFILE"),
+    counter_column<vz::Ub::numiptent>("numiptent", "NIPTENT"),
+    counter_column<vz::Ub::swappages>("swappages", "SWAPP"),
     quota_column("diskspace", "DSPACE", diskspace),
     quota_column("diskinodes", "DINODES", diskinodes),
     plain("laverage", "LAVERAGE", 14, laverage, true),
@@ -335,11 +264,16 @@ std::optional<ColumnChoice> find_column(std::string_view name) {
   return out;
 }
 
-vz::Readings needed_readings(const ColumnChoice& choice, bool whole) {
-  if (!whole) return choice.spec->needs[static_cast<size_t>(choice.part)];
-  vz::Readings all;
-  for (const vz::Readings& part : choice.spec->needs) all.add(part);
-  return all;
+vz::UbParts needed_counters(const ColumnChoice& choice, bool whole) {
+  vz::UbParts out;
+  if (choice.spec->kind != ColumnKind::beancounter) return out;
+  for (Part part : {Part::held, Part::maxheld, Part::barrier, Part::limit, Part::failcnt})
+    if (whole || part == choice.part) out.add(choice.spec->row, static_cast<vz::UbPart>(part));
+  return out;
+}
+
+bool needs_disk(const ColumnChoice& choice, bool whole) {
+  return choice.spec->kind == ColumnKind::quota && (whole || choice.part == Part::held);
 }
 
 std::string_view status_word(const vz::Status& s) {

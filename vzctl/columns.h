@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include <vz/beancounters.h>
 #include <vz/container.h>
 #include <vz/host.h>
 #include "vzctl/format.h"
@@ -17,12 +18,13 @@ namespace vzctl {
 // One container with what the requested columns need.
 struct ListItem {
   vz::ContainerInfo info;
-  vz::Sample sample;  // empty unless a requested column asked for it
+  vz::Sample sample;  // both empty unless a requested column asked for them
+  vz::UbSnapshot ub;
 };
 
 enum class ColumnKind { plain, beancounter, quota };
 
-// Which number of a beancounter or quota is meant; `object` only in JSON and YAML.
+// Which number of a beancounter or quota is meant, in the order of vz::UbPart.
 enum class Part { held, maxheld, barrier, limit, failcnt };
 
 struct ColumnSpec {
@@ -31,9 +33,9 @@ struct ColumnSpec {
   const char* header;
   int width;  // negative: left-aligned
   ColumnKind kind;
-  vz::Readings needs[5];  // of a running container, for each Part
   Cell (*cell)(const vz::Host&, const ListItem&, Part);
-  bool numeric;  // how -s sorts
+  bool numeric;                   // how -s sorts
+  vz::Ub row = vz::Ub::kmemsize;  // of a beancounter
 };
 
 std::span<const ColumnSpec> column_specs();
@@ -47,7 +49,8 @@ struct ColumnChoice {
 };
 std::optional<ColumnChoice> find_column(std::string_view name);
 // What must be read for it; `whole` when all parts are shown, as in JSON.
-vz::Readings needed_readings(const ColumnChoice& choice, bool whole);
+vz::UbParts needed_counters(const ColumnChoice& choice, bool whole);
+bool needs_disk(const ColumnChoice& choice, bool whole);
 
 // status column: running, stopped, mounted, suspended
 std::string_view status_word(const vz::Status& status);

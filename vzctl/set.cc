@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <vz/beancounters.h>
 
 #include "vzctl/command.h"
 #include "vzctl/format.h"
@@ -21,15 +22,13 @@ vz::Result<vz::SetMode> parse_mode(const Options& options) {
   return fail(Code::bad_syntax, fmt::format("Bad value for --setmode: {} (restart or ignore)", *word));
 }
 
-bool is_beancounter(const vz::Param& param) {
-  return param.key && param.applies == vz::Applies::online &&
-         (param.kind == vz::Kind::pages || param.kind == vz::Kind::bytes || param.kind == vz::Kind::count);
-}
+bool is_beancounter(const vz::Param& param) { return param.key && vz::find_ub_resource(param.key); }
 
 // --reset_ub: the file's limits once more.
 vz::Result<vz::SetOptions> reset_ub(const Options& options, const vz::Config& current) {
   if (options.given.size() != 1) return fail(Code::bad_syntax, "Error: --reset_ub allows no other option");
   vz::SetOptions out;
+  out.reset_ub = true;
   for (const vz::Param& param : vz::params())
     if (is_beancounter(param))
       if (auto value = current.get(param.key)) out.changes.set(param.key, *value);

@@ -117,21 +117,43 @@ bool wanted(const Query& q, const Options& options, const vz::ContainerInfo& inf
          matches(options, "--description", info.config.get("DESCRIPTION"));
 }
 
-vz::Readings needed_readings(const Query& q) {
+// Every requested column, and the one that is sorted by.
+template <class Function>
+void for_each_choice(const Query& q, Function function) {
   bool whole = q.format == Format::json || q.format == Format::yaml;
-  vz::Readings out = needed_readings(q.sort, false);
-  for (const ColumnChoice& choice : q.columns) out.add(needed_readings(choice, whole));
-  return out;
+  function(q.sort, false);
+  for (const ColumnChoice& choice : q.columns) function(choice, whole);
+}
+
+// Of the running ones, what was asked for.
+vz::Result<> read_counters(const vz::Host& host, const Query& q, std::vector<ListItem>& items) {
+  vz::UbParts wanted;
+  for_each_choice(q, [&](const ColumnChoice& choice, bool whole) { wanted.add(needed_counters(choice, whole)); });
+  std::vector<vz::Ctid> ids;
+  for (const ListItem& item : items)
+    if (item.info.status.running) ids.push_back(item.info.id);
+  if (!wanted.any() || ids.empty()) return {};
+  auto counters = VZ_TRY(vz::Beancounters::open(host));
+  auto snapshots = VZ_TRY(counters.read(ids, wanted));
+  auto next = snapshots.begin();
+  for (ListItem& item : items)
+    if (item.info.status.running) item.ub = *next++;
+  return {};
 }
 
 vz::Result<std::vector<ListItem>> collect(const vz::Host& host, const Query& q, const Options& options) {
   bool all = options.has("--all") || options.has("--stopped") || !q.ids.empty();
   std::vector<vz::ContainerInfo> infos = VZ_TRY(vz::list_containers(host, all));
   std::erase_if(infos, [&](const vz::ContainerInfo& info) { return !wanted(q, options, info); });
-  auto samples = vz::sample_containers(host, infos, needed_readings(q));
+  vz::Readings readings;
+  for_each_choice(q, [&](const ColumnChoice& choice, bool whole) {
+    if (needs_disk(choice, whole)) readings.add({vz::Reading::disk});
+  });
+  auto samples = vz::sample_containers(host, infos, readings);
   std::vector<ListItem> out;
   out.reserve(infos.size());
-  for (size_t i = 0; i < infos.size(); ++i) out.push_back({std::move(infos[i]), std::move(samples[i])});
+  for (size_t i = 0; i < infos.size(); ++i) out.push_back({std::move(infos[i]), std::move(samples[i]), {}});
+  VZ_TRY(read_counters(host, q, out));
   return out;
 }
 

@@ -29,7 +29,9 @@ Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
   reporter.step("cleanup.usage");
   keep_last_usage(host, id, reporter);
   reporter.step("cleanup.vswap");
-  leave_vswap(cgroups, id);
+  const bool known = leave_vswap(cgroups, id, loaded && *loaded ? (*loaded)->cgroup_id : 0);
+  // It had state, and its groups are gone without us: only by looking at all entries its own can be found.
+  if (!known && (!loaded || *loaded)) sweep_vswap(cgroups);
   keep_oom_count(host, cgroups, id);
   reporter.step("cleanup.cgroups");
   VZ_TRY(Cgroups::remove(cgroups, id));

@@ -7,13 +7,14 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/guest.h"
 #include "libvz/container/guest_settings.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
-#include "libvz/container/vswap_policy.h"
 #include "libvz/container/traffic.h"
+#include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/device_node.h"
@@ -68,11 +69,11 @@ Result<LivePtr> open_live(Context& ct, const State& state) {
       Live{ct, state, std::move(pidfd), std::move(netns), std::move(host), std::move(cgroups)});
 }
 
-Result<> plan_limits_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
 LinkHook count_links(const LivePtr& live) {
   return [live](const std::string& link) { count_traffic(live->ct.host, live->ct.id, link, live->ct.reporter); };
 }
 
+Result<> plan_limits_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
   auto facts = VZ_TRY(read_limit_facts(live->cgroup_host, live->ct.private_path));
   auto forward = VZ_TRY(plan_limit_change(from, to, facts));
   auto back = VZ_TRY(plan_limit_change(to, from, facts));
@@ -100,6 +101,12 @@ void plan_vswap_step(const LivePtr& live, const Config& from, const Config& to, 
   auto old_config = std::make_shared<Config>(from), new_config = std::make_shared<Config>(to);
   steps->push_back(
       {"vswap", [=] { return switch_vswap(live, *new_config); }, [=] { (void)switch_vswap(live, *old_config); }});
+}
+
+void plan_beancounter_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
+  auto old_config = std::make_shared<Config>(from), new_config = std::make_shared<Config>(to);
+  auto set = [live](const Config& config) { return set_ub_limits(live->ct.host, live->ct.id, live->cgroups, config); };
+  steps->push_back({"beancounters", [=] { return set(*new_config); }, [=] { (void)set(*old_config); }});
 }
 
 bool contains(const std::vector<IpAddress>& list, const IpAddress& a) {
@@ -214,11 +221,23 @@ Result<std::vector<LiveStep>> plan_live_steps(Context& ct, const State& state, c
                   {"VSWAP_RATE", "VM_OVERCOMMIT", "PRIVVMPAGES", "PHYSPAGES", "SWAPPAGES", "CPUS", "CPULIMIT", "NAME",
                    "IP_ADDRESS"}))
     plan_vswap_step(live, from, to, &steps);
+  if (ub_limits(from) != ub_limits(to)) plan_beancounter_step(live, from, to, &steps);
   if (any_changed(keys, {"IP_ADDRESS"})) VZ_TRY(plan_ip_steps(live, from, to, &steps));
   if (any_changed(keys, {"NETIF"})) VZ_TRY(plan_netif_steps(live, from, to, &steps));
   if (any_changed(keys, {"HOSTNAME", "NAMESERVER", "SEARCHDOMAIN"})) plan_guest_step(live, from, to, &steps);
   if (any_changed(keys, {"DEVICES", "DEVNODES"})) VZ_TRY(plan_device_step(live, from, to, &steps));
   if (any_changed(keys, {"DISKSPACE"})) VZ_TRY(plan_disk_step(live, to, &steps));
+  return steps;
+}
+
+Result<std::vector<LiveStep>> plan_limit_steps(Context& ct, const State& state, const Config& config) {
+  std::vector<LiveStep> steps;
+  auto live = VZ_TRY(open_live(ct, state));
+  auto facts = VZ_TRY(read_limit_facts(live->cgroup_host, ct.private_path));
+  auto plan = VZ_TRY(plan_limits(config, facts));
+  steps.push_back({"limits", [live, writes = plan.writes] { return live->cgroups.apply(writes, nullptr); }, [] {}});
+  plan_vswap_step(live, config, config, &steps);
+  plan_beancounter_step(live, config, config, &steps);
   return steps;
 }
 

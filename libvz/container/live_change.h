@@ -27,6 +27,8 @@ struct LiveStep {
 
 // The steps that lead a running container from what it has (`from`) to `to`. Nothing is touched yet.
 Result<std::vector<LiveStep>> plan_live_steps(Context& ct, const State& state, const Config& from, const Config& to);
+// What a running container has by `config`, told to the kernel once more: `set --reset_ub`.
+Result<std::vector<LiveStep>> plan_limit_steps(Context& ct, const State& state, const Config& config);
 // All or nothing: when one fails, the ones before it are undone in reverse order.
 Result<> apply_live_steps(std::vector<LiveStep>& steps, Reporter& reporter);
 

@@ -91,6 +91,7 @@ void sample_memory_v2(Files& f, const Readings& wanted, Sample& s) {
   if (wanted.has(Reading::shmem)) s.shmem_held = f.field("memory.stat", "shmem");
   // mlock, SHM_LOCK, secretmem
   if (wanted.has(Reading::locked)) s.locked_held = f.field("memory.stat", "unevictable");
+  if (wanted.has(Reading::dcache)) s.dcache_held = f.field("memory.stat", "slab_reclaimable");
 }
 
 // The kernel asks the limit of RAM+swap first: with no swap, that of RAM alone never refuses. Newer kernels do not
@@ -148,7 +149,7 @@ constexpr Readings kProcesses{Reading::numproc, Reading::numproc_max, Reading::n
 constexpr Readings kMemory{Reading::ram_held,     Reading::ram_max,  Reading::ram_limit,  Reading::ram_fail,
                            Reading::swap_held,    Reading::swap_max, Reading::swap_limit, Reading::swap_fail,
                            Reading::ram_swap_max, Reading::kmem,     Reading::sock,       Reading::shmem,
-                           Reading::locked,       Reading::oom};
+                           Reading::locked,       Reading::dcache,   Reading::oom};
 
 }  // namespace
 

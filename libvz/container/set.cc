@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/context.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/live_change.h"
@@ -142,12 +143,31 @@ Result<> refuse_inode_change(const Context& ct, const Config& from, const Config
                   .with_hint("create a new container with --diskinodes and copy the content"));
 }
 
+// Limits that this host does not enforce are refused when they are asked for by name.
+Result<> refuse_unenforced(Context& ct, const SetOptions& options, const Config& from, const Config& to) {
+  auto list = unenforced_limits(to, ub_abilities());
+  std::erase_if(list,
+                [&](const UnenforcedLimit& l) { return from.limit(l.resource->key) == to.limit(l.resource->key); });
+  for (const auto& l : list)
+    if (options.changes.get(l.resource->key) && !options.force && !options.reset_ub) return fail(refusal_of(l, to));
+  if (!list.empty()) ct.reporter.warn("Warning: not enforced on this host: " + describe(list));
+  return {};
+}
+
+// Settings that nothing enforces; beancounters have reasons of their own.
+std::vector<std::string> stored_options(const std::vector<std::string>& keys) {
+  auto others = keys;
+  std::erase_if(others, [](const std::string& key) { return find_ub_resource(key); });
+  return options_of(others, Applies::not_enforced);
+}
+
 Result<> apply_running(Context& ct, State& state, const SetOptions& options, SetReport* report) {
   Config from = Config::parse(state.config_snapshot, "running configuration");
   Config to = VZ_TRY(changed(ct.host, ct.id, options, from));
   VZ_TRY(refuse_inode_change(ct, from, to));
   auto keys = changed_keys(from, to);
-  if (auto stored = options_of(keys, Applies::not_enforced); !stored.empty() && !options.force)
+  VZ_TRY(refuse_unenforced(ct, options, from, to));
+  if (auto stored = stored_options(keys); !stored.empty() && !options.force)
     return fail(
         Error(Code::not_enforced,
               fmt::format("{}: not enforced by this version of vz, so it cannot be set live", join(stored, " ")))
@@ -155,6 +175,10 @@ Result<> apply_running(Context& ct, State& state, const SetOptions& options, Set
   report->needs_restart = options_of(keys, Applies::restart);
   auto steps = VZ_TRY(plan_live_steps(ct, state, from, to));
   VZ_TRY(apply_live_steps(steps, ct.reporter));
+  if (options.reset_ub) {
+    auto again = VZ_TRY(plan_limit_steps(ct, state, to));
+    VZ_TRY(apply_live_steps(again, ct.reporter));
+  }
   // What waits for a restart is not what the container has.
   for (const auto& key : keys) {
     const Param* p = find_param_by_key(key);
@@ -198,6 +222,14 @@ Result<> save_changes(Context& ct, const Config& old_file, const Config& new_fil
   report->saved = true;
   ct.reporter.info("CT configuration saved to " + path);
   return {};
+}
+
+// Of a container that does not run: it may run where they are.
+void note_unenforced(const Config& from, const Config& to, Reporter& reporter) {
+  auto list = unenforced_limits(to, ub_abilities());
+  std::erase_if(list,
+                [&](const UnenforcedLimit& l) { return from.limit(l.resource->key) == to.limit(l.resource->key); });
+  if (!list.empty()) reporter.warn("Note: kept in the configuration, not enforced on this host: " + describe(list));
 }
 
 Result<> warn_about_restart(Context& ct, const SetOptions& options, const SetReport& report) {
@@ -253,8 +285,9 @@ Result<SetReport> Container::set(const SetOptions& options, Reporter& reporter) 
   if (!options.userpasswd.empty()) VZ_TRY(set_password(ct, options.userpasswd, state.has_value()));
   if (options.save) {
     VZ_TRY(save_changes(ct, old_file, new_file, &report));
-    if (auto stored = options_of(changed_keys(old_file, new_file), Applies::not_enforced); !stored.empty())
+    if (auto stored = stored_options(changed_keys(old_file, new_file)); !stored.empty())
       reporter.warn("Note: kept in the configuration, not enforced by this version: " + join(stored, " "));
+    if (!state) note_unenforced(old_file, new_file, reporter);
   } else if (!report.changes.empty()) {
     reporter.warn("WARNING: Settings were not saved to config and will be lost after CT restart (use --save flag)");
   }

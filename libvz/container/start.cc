@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/boot_wait.h"
 #include "libvz/container/context.h"
 #include "libvz/container/guest.h"
@@ -63,6 +64,9 @@ Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
       return fail(Error(Code::set_ubc, e.message() + " (--force starts without this limit)").with_hint(e.hint()));
     ct.reporter.warn("Warning: " + e.message() + ", going on without it");
   }
+  // What a sample configuration of another host brings along is no reason not to start.
+  if (auto list = unenforced_limits(ct.config, ub_abilities()); !list.empty())
+    ct.reporter.warn("Warning: not enforced on this host: " + describe(list));
   if (auto stored = not_enforced_options(ct.config); !stored.empty())
     ct.reporter.debug("Stored but not enforced by this version: " + join(stored, " "));
   plan.access = VZ_TRY(plan_access(ct.config));
@@ -107,8 +111,10 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
 
 // Before any task of the container runs: what kernel code has to know of it.
 void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
+  ct.reporter.step("start.beancounters");
+  if (auto set = set_ub_limits(ct.host, ct.id, cgroups, ct.config); !set)
+    ct.reporter.warn("Warning: beancounters: " + set.error().message() + "; they are not limited");
   ct.reporter.step("start.vswap");
-  sweep_vswap(plan.cgroups);
   auto done = enter_vswap(plan.cgroups, {ct.id, ct.config, cgroups, boottime_ns(), false}, ct.reporter);
   ct.reporter.debug(fmt::format("Swapping is limited to {} pages/s by: {} ({})", done.rate,
                                 vswap_mechanism_name(done.mechanism), done.why));
@@ -202,6 +208,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   VZ_TRY(check_cancelled(ct));
   auto started = VZ_TRY(clone_into_cgroups(ct, plan, init_spec(ct, plan, std::move(root))));
   auto& [pending, cgroups] = started;
+  state->cgroup_id = cgroups.unified_id().value_or(0);
   VZ_TRY(apply_limits(ct, cgroups, plan));
   ct.reporter.step("start.network");
   auto netns = VZ_TRY(pending.open_ns("net"));

@@ -33,6 +33,7 @@ Json state_to_json(const State& s) {
               {"addresses", s.addresses},
               {"nesting", s.nesting},
               {"capabilities", s.capabilities},
+              {"cgroup_id", s.cgroup_id},
               {"boot_id", s.boot_id},
               {"started_at", s.started_at},
               {"config_snapshot", s.config_snapshot}};
@@ -113,6 +114,7 @@ Result<State> state_from_json(const Json& json, const std::string& path) {
   reader.read("addresses", s.addresses);
   reader.read("nesting", s.nesting);
   reader.read("capabilities", s.capabilities);
+  reader.read("cgroup_id", s.cgroup_id);
   reader.read("boot_id", s.boot_id);
   reader.read("started_at", s.started_at);
   reader.read("config_snapshot", s.config_snapshot);

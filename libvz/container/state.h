@@ -29,6 +29,7 @@ struct State {
   std::vector<std::string> addresses;
   bool nesting = false;
   std::uint64_t capabilities = 0;
+  std::uint64_t cgroup_id = 0;  // of P/ct on cgroup v2: entries for kernel code can be found when the group is gone
   std::string boot_id;          // /proc/sys/kernel/random/boot_id at start
   std::int64_t started_at = 0;  // seconds since the epoch
   std::string config_snapshot;  // merged configuration that the running container was given (Config::text())

@@ -9,6 +9,7 @@
 
 #include <vz/container.h>
 #include "libvz/base/text.h"
+#include "libvz/container/beancounter_limits.h"
 #include "libvz/container/state.h"
 #include "libvz/container/vswap_device.h"
 #include "libvz/container/vswap_policy.h"
@@ -122,6 +123,8 @@ void enter_running(const Host& host, const CgroupHost& cgroup_host, Reporter& re
     if (!cgroups) continue;
     Config config = Config::parse((*state)->config_snapshot, "running configuration");
     VswapSubject subject{id, config, *cgroups, boottime_ns() - age_ns((*state)->init), true};
+    if (auto set = set_ub_limits(host, id, *cgroups, config); !set)
+      reporter.warn(fmt::format("Warning: beancounters of container {}: {}", id.value(), set.error().message()));
     (void)enter_vswap(cgroup_host, subject, reporter);
   }
 }

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "libvz/container/network.h"
+#include "libvz/kernel/cgroup_file.h"
 #include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
@@ -128,6 +129,31 @@ void register_container(const VswapSubject& s, Reporter& reporter) {
   if (device->module().ub) (void)device->hand_over_ub(VZ_BPF_PIN_DIR);
 }
 
+// Wherever containers are known by their group.
+struct Registries {
+  Result<VzDevice> device;
+  Result<BpfMaps> maps;
+  Result<UbMaps> ub;
+  static Registries open() { return {VzDevice::open(), BpfMaps::open(), UbMaps::open()}; }
+};
+
+void remove_entries(std::uint64_t group, Registries& from) {
+  if (from.device) (void)from.device->remove(group);
+  if (from.maps) (void)from.maps->remove(group);
+  if (from.ub) (void)from.ub->remove(group);
+}
+
+std::set<std::uint64_t> registered_groups(Registries& in) {
+  std::set<std::uint64_t> known;
+  if (auto list = in.device ? in.device->all() : fail(Code::unsupported, "no module"))
+    for (const auto& c : *list) known.insert(c.cgroup_id);
+  if (auto list = in.maps ? in.maps->containers() : fail(Code::unsupported, "no maps"))
+    known.insert(list->begin(), list->end());
+  if (auto list = in.ub ? in.ub->read_all() : fail(Code::unsupported, "no maps"))
+    for (const auto& entry : *list) known.insert(entry.cgroup_id);
+  return known;
+}
+
 // Groups of containers that exist now, by id.
 std::set<std::uint64_t> living_groups(const CgroupHost& host) {
   std::set<std::uint64_t> out;
@@ -224,33 +250,24 @@ Result<VswapPlan> change_vswap(const CgroupHost& host, const VswapSubject& subje
   return plan;
 }
 
-void leave_vswap(const CgroupHost& host, Ctid id) {
-  auto cgroups = Cgroups::open(host, id);
-  if (!cgroups) return;
-  auto group = cgroups->unified_id();
-  if (!group) return;
-  if (auto device = VzDevice::open()) (void)device->remove(*group);
-  if (!BpfMaps::present()) return;
-  if (auto maps = BpfMaps::open()) (void)maps->remove(*group);
+bool leave_vswap(const CgroupHost& host, Ctid id, std::uint64_t cgroup_id) {
+  auto group = unified_group_id(host, id);
+  if (!group && cgroup_id == 0) return host.unified.empty();
+  auto registries = Registries::open();
+  for (auto known : std::set<std::uint64_t>{group.value_or(0), cgroup_id})
+    if (known != 0) remove_entries(known, registries);
+  return true;
 }
 
 void sweep_vswap(const CgroupHost& host) {
   if (host.unified.empty()) return;
-  auto device = VzDevice::open();
-  auto maps = BpfMaps::present() ? BpfMaps::open() : fail(Code::unsupported, "no maps");
-  if (!device && !maps) return;
+  auto registries = Registries::open();
   // First the entries, then the groups: a container that starts meanwhile has its group before its entry.
-  std::set<std::uint64_t> known;
-  if (auto list = device ? device->all() : fail(Code::unsupported, "no module"))
-    for (const auto& c : *list) known.insert(c.cgroup_id);
-  if (auto list = maps ? maps->containers() : fail(Code::unsupported, "no maps"))
-    known.insert(list->begin(), list->end());
+  auto known = registered_groups(registries);
+  if (known.empty()) return;
   auto living = living_groups(host);
-  for (auto id : known) {
-    if (living.contains(id)) continue;
-    if (device) (void)device->remove(id);
-    if (maps) (void)maps->remove(id);
-  }
+  for (auto id : known)
+    if (!living.contains(id)) remove_entries(id, registries);
 }
 
 Result<> set_vswap_delay(const CgroupHost& host, const VswapSubject& subject, bool on) {

@@ -65,9 +65,10 @@ struct VswapSubject {
 VswapPlan enter_vswap(const CgroupHost& host, const VswapSubject& subject, Reporter& reporter);
 // A change of its settings. The old ones stay when it fails.
 Result<VswapPlan> change_vswap(const CgroupHost& host, const VswapSubject& subject);
-// Takes it out again, before its groups are removed; missing is fine.
-void leave_vswap(const CgroupHost& host, Ctid id);
-// Entries whose group is gone: of containers that ended while nobody looked.
+// Takes it out again, with its beancounters, before its groups are removed; missing is fine. `cgroup_id`: what its
+// state says, 0 when it does not. False: there is no group, and nothing tells which entries were its.
+bool leave_vswap(const CgroupHost& host, Ctid id, std::uint64_t cgroup_id);
+// Entries whose group is gone: of containers that ended while nobody looked. Takes time by the number of containers.
 void sweep_vswap(const CgroupHost& host);
 // Off: nobody in the container is slowed down (checkpoint, restore); on: as its configuration says.
 Result<> set_vswap_delay(const CgroupHost& host, const VswapSubject& subject, bool on);

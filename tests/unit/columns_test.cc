@@ -12,30 +12,43 @@
 namespace vzctl {
 namespace {
 
-using vz::Reading;
-using vz::Readings;
+using vz::Ub;
+using vz::UbPart;
 
-Readings needed(const char* name, bool whole = false) {
+vz::UbParts needed(const char* name, bool whole = false) {
   auto choice = find_column(name);
   EXPECT_TRUE(choice) << name;
-  return choice ? needed_readings(*choice, whole) : Readings();
+  return choice ? needed_counters(*choice, whole) : vz::UbParts();
 }
 
 TEST(Columns, AskForWhatTheyShow) {
-  EXPECT_TRUE(needed("physpages").has(Reading::ram_held));
-  EXPECT_FALSE(needed("physpages").any({Reading::ram_max, Reading::ram_limit, Reading::ram_fail}));
-  EXPECT_TRUE(needed("physpages.m").has(Reading::ram_max));
-  EXPECT_TRUE(needed("physpages.b").empty());
-  EXPECT_TRUE(needed("physpages", true).has(Reading::ram_fail)) << "JSON shows all parts";
-  EXPECT_TRUE(needed("oomguarpages.f").has(Reading::oom));
-  EXPECT_TRUE(needed("privvmpages.m").has(Reading::privvm));
-  EXPECT_TRUE(needed("diskspace").has(Reading::disk));
-  for (const char* configured :
-       {"ctid", "status", "diskspace.h", "diskinodes.s", "vmguarpages", "numtcpsock.l", "kmemsize.b"})
-    EXPECT_TRUE(needed(configured).empty()) << configured;
+  EXPECT_TRUE(needed("physpages").has(Ub::physpages, UbPart::held));
+  EXPECT_FALSE(needed("physpages").has(Ub::physpages, UbPart::maxheld));
+  EXPECT_TRUE(needed("physpages.m").has(Ub::physpages, UbPart::maxheld));
+  EXPECT_FALSE(needed("physpages.b").has(Ub::physpages, UbPart::held));
+  EXPECT_TRUE(needed("physpages", true).has(Ub::physpages, UbPart::failcnt)) << "JSON shows all parts";
+  EXPECT_TRUE(needed("numfile.f").has(Ub::numfile, UbPart::failcnt));
+  EXPECT_TRUE(needs_disk(*find_column("diskspace"), false));
+  EXPECT_FALSE(needs_disk(*find_column("diskspace.h"), false));
+  for (const char* configured : {"ctid", "status", "diskspace"}) EXPECT_FALSE(needed(configured).any()) << configured;
 }
 
-TEST(Columns, ShowValuesInTheirUnits) {
+TEST(Columns, EveryBeancounterHasOne) {
+  for (const vz::UbResource& r : vz::ub_resources()) {
+    if (!vz::ub_is_real(r)) continue;
+    auto choice = find_column(r.name);
+    ASSERT_TRUE(choice) << r.name;
+    EXPECT_EQ(choice->spec->row, r.id) << r.name;
+    for (const char* part : {".m", ".b", ".l", ".f"}) EXPECT_TRUE(find_column(std::string(r.name) + part)) << r.name;
+  }
+}
+
+std::string text_of(const vz::Host& host, const ListItem& item, const char* name) {
+  auto choice = find_column(name);
+  return choice->spec->cell(host, item, choice->part).text;
+}
+
+TEST(Columns, ShowWhatARunningContainerHasAndAStoppedOneIsPromised) {
   std::string etc = testing::TempDir() + "vz-columns";
   std::filesystem::create_directories(etc);
   std::ofstream(etc + "/vz.conf") << "";
@@ -43,23 +56,20 @@ TEST(Columns, ShowValuesInTheirUnits) {
   ASSERT_TRUE(host);
   ListItem item;
   item.info.config = vz::Config::parse("PHYSPAGES=\"0:100\"\nSWAPPAGES=\"0:50\"\n", "c");
-  item.sample.ram_held = 81920;
-  item.sample.swap_held = 4096;
-  item.sample.ram_fail = 3;
-  item.sample.oom_kills = 2;
-  item.sample.kmem_held = 12345;
-  auto text = [&](const char* name) {
-    auto choice = find_column(name);
-    return choice->spec->cell(*host, item, choice->part).text;
-  };
-  const std::pair<const char*, const char*> rows[] = {
-      {"physpages", "20"},    {"physpages.m", "-"},     {"physpages.b", "0"},      {"physpages.l", "100"},
-      {"physpages.f", "3"},   {"swappages", "1"},       {"swappages.f", "-"},      {"swappages.l", "50"},
-      {"oomguarpages", "21"}, {"oomguarpages.f", "2"},  {"oomguarpages.b", "100"}, {"vmguarpages.b", "150"},
-      {"vmguarpages", "-"},   {"lockedpages.l", "100"}, {"kmemsize", "12345"},     {"kmemsize.b", "-"},
-      {"privvmpages", "-"},   {"numproc", "-"},         {"shmpages", "-"},
-  };
-  for (auto [name, expected] : rows) EXPECT_EQ(text(name), expected) << name;
+  const std::pair<const char*, const char*> promised[] = {
+      {"physpages", "-"},        {"physpages.b", "0"},     {"physpages.l", "100"},   {"physpages.f", "-"},
+      {"oomguarpages.b", "100"}, {"vmguarpages.b", "150"}, {"lockedpages.l", "100"}, {"kmemsize.b", "-"}};
+  for (auto [name, expected] : promised) EXPECT_EQ(text_of(*host, item, name), expected) << name;
+  item.info.status.running = true;
+  item.ub[Ub::physpages] = {20, std::nullopt, 0, 90, 3};
+  const std::pair<const char*, const char*> held[] = {{"physpages", "20"},
+                                                      {"physpages.m", "-"},
+                                                      {"physpages.b", "0"},
+                                                      {"physpages.l", "90"},
+                                                      {"physpages.f", "3"},
+                                                      {"numfile", "-"},
+                                                      {"numfile.l", "9223372036854775807"}};
+  for (auto [name, expected] : held) EXPECT_EQ(text_of(*host, item, name), expected) << name;
   std::filesystem::remove_all(etc);
 }
 

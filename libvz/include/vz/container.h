@@ -59,6 +59,7 @@ struct SetOptions {
   bool save = false;
   bool force = false;
   bool dry_run = false;
+  bool reset_ub = false;  // --reset_ub: `changes` are the file's limits, told to the kernel again even if unchanged
   SetMode mode = SetMode::warn;
 };
 
@@ -102,6 +103,7 @@ struct Sample {
   std::optional<std::uint64_t> ram_swap_max;                                // bytes: of the sum of both (cgroup v1)
   std::optional<std::uint64_t> kmem_held, kmem_max, kmem_fail;              // bytes
   std::optional<std::uint64_t> sock_held, shmem_held, locked_held;          // bytes
+  std::optional<std::uint64_t> dcache_held;                                 // bytes: of directory entries and inodes
   std::optional<std::uint64_t> privvm_held, privvm_max, privvm_fail;        // bytes; counted by the BPF programs
   std::optional<std::uint64_t> cpu_ns;
   std::optional<std::uint64_t> ooms;       // allocations that failed for good
@@ -129,6 +131,7 @@ enum class Reading : std::uint8_t {
   sock,
   shmem,
   locked,
+  dcache,
   privvm,  // all three
   cpu,
   oom,   // ooms and oom_kills

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Packet filter rules of a network namespace.
+#pragma once
+
+#include <cstdint>
+
+#include <sys/types.h>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+// Sockets that were made in the namespace.
+struct PacketRuleSockets {
+  UniqueFd nftables;  // open_netlink(NETLINK_NETFILTER)
+  UniqueFd v4, v6;    // for iptables
+};
+Result<PacketRuleSockets> open_packet_rule_sockets();
+
+// nftables rules, and entries of iptables tables that are in use. Asks for no table that is not there: that would make
+// it. `pid`: a process in the namespace.
+Result<std::uint64_t> count_packet_rules(const PacketRuleSockets& sockets, pid_t pid);
+
+}  // namespace vz
