@@ -3,7 +3,8 @@
 
 #include <unistd.h>
 
-#include <array>
+#include <limits>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -12,8 +13,10 @@
 namespace vzctl {
 namespace {
 
-const std::array<Face, 4>& table() {
-  static const std::array<Face, 4> kFaces = {{
+constexpr size_t kAnyNumber = std::numeric_limits<size_t>::max();
+
+const std::vector<Face>& table() {
+  static const std::vector<Face> kFaces = {
       {"vzmemcheck", "[-v] [-A] [-a]", "Shows what memory was promised to containers and whether the host has it",
        vzmemcheck_options(), 0, 0, Values::none, run_vzmemcheck},
       {"vzcalc", "[-v] CTID|NAME", "Shows what share of the host a container uses and was promised", vzcalc_options(),
@@ -22,7 +25,14 @@ const std::array<Face, 4>& table() {
        vzsplit_options(), 0, 0, Values::none, run_vzsplit},
       {"vzcfgvalidate", "[-r|-i] [-v yes|no] FILE", "Checks the values of a container's configuration",
        vzcfgvalidate_options(), 1, 1, Values::file, run_vzcfgvalidate},
-  }};
+      {"vzubc", "[-q] [-r] [-i] [-w] [-f FILE] [CTID|NAME...]",
+       "Shows beancounters of running containers, and what changed", vzubc_options(), 0, kAnyNumber, Values::ctid,
+       run_vzubc},
+      {"vzpid", "[-p] PID...|-", "Tells which container processes of the host belong to", vzpid_options(), 1,
+       kAnyNumber, Values::none, run_vzpid},
+      {"vzcpucheck", "[-v] [-a]", "Adds up CPU units, and says how many the host has", vzcpucheck_options(), 0, 0,
+       Values::none, run_vzcpucheck},
+  };
   return kFaces;
 }
 

@@ -44,9 +44,15 @@ vz::Result<int> run_vzmemcheck(FaceCall&);
 vz::Result<int> run_vzcalc(FaceCall&);
 vz::Result<int> run_vzsplit(FaceCall&);
 vz::Result<int> run_vzcfgvalidate(FaceCall&);
+vz::Result<int> run_vzubc(FaceCall&);
+vz::Result<int> run_vzpid(FaceCall&);
+vz::Result<int> run_vzcpucheck(FaceCall&);
 std::span<const Option> vzmemcheck_options();
 std::span<const Option> vzcalc_options();
 std::span<const Option> vzsplit_options();
 std::span<const Option> vzcfgvalidate_options();
+std::span<const Option> vzubc_options();
+std::span<const Option> vzpid_options();
+std::span<const Option> vzcpucheck_options();
 
 }  // namespace vzctl
