@@ -78,6 +78,7 @@ int run_mount(Invocation&);
 int run_umount(Invocation&);
 int run_check(Invocation&);
 int run_vswap(Invocation&);
+int run_metrics(Invocation&);
 int run_boot_start(Invocation&);
 int run_boot_stop(Invocation&);
 int run_help(Invocation&);

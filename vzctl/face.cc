@@ -32,6 +32,14 @@ const std::vector<Face>& table() {
        kAnyNumber, Values::none, run_vzpid},
       {"vzcpucheck", "[-v] [-a]", "Adds up CPU units, and says how many the host has", vzcpucheck_options(), 0, 0,
        Values::none, run_vzcpucheck},
+      {"vzstat", "[--since TIME] [--until TIME] [--format text|json|csv] [CTID|NAME...] | --record",
+       "Reports what containers used in a period", vzstat_options(), 0, 1000, Values::ctid, run_vzstat},
+      {"vznetstat", "[-v CTID] [-c CLASS] [-a] | --load", "Shows the traffic of containers by class",
+       vznetstat_options(), 0, 0, Values::none, run_vznetstat},
+      {"vztop", "[-b] [-n N] [-d SECONDS] [-o KEY] [-r] [CTID|NAME...]",
+       "Shows what running containers are doing, again and again", vztop_options(), 0, 1000, Values::ctid, run_vztop},
+      {"vz-exporter", "[--listen ADDRESS:PORT]", "Serves the metrics of containers to monitoring, over HTTP",
+       vz_exporter_options(), 0, 0, Values::none, run_vz_exporter},
   };
   return kFaces;
 }

@@ -1,29 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // One binary, several faces: vzlist, vztmpl, vzd and the tools of face.h are links to vzctl.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "vzctl/command.h"
 #include "vzctl/face.h"
-
-namespace {
-
-// A closed 0, 1 or 2 would become the place of the next file opened, an image perhaps, and messages would go there.
-// Opened the wrong way round, so that lost output is still an error.
-void occupy_standard_streams() {
-  for (int fd = 0; fd <= 2; ++fd)
-    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
-}
-
-}  // namespace
+#include "vzctl/streams.h"
 
 int main(int argc, char** argv) {
-  occupy_standard_streams();
+  vzctl::occupy_standard_streams();
   const char* path = argc > 0 ? argv[0] : "vzctl";
   const char* slash = strrchr(path, '/');
   std::string_view face = slash ? slash + 1 : path;
