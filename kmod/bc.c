@@ -181,7 +181,7 @@ static void vz_put_ioacct(struct seq_file *m, struct cgroup *cgrp, struct vz_cgf
 static void vz_put_vmaux(struct seq_file *m, struct cgroup *cgrp, struct vz_cgfile *file)
 {
 	const char *text = vz_cgfile_text(file, cgrp, memory_cgrp_id, "stat");
-	struct mem_cgroup *memcg = vz_memcg_get(cgrp);
+	struct mem_cgroup *memcg = vz_memcg_get_own(cgrp);
 	struct vz_memory memory;
 
 	vz_put_bc_stat(m, "tmpfs_respages", text, "shmem ", SZ_4K);

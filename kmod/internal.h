@@ -172,6 +172,7 @@ void vz_load_start(void);
 
 void vz_memory_of(struct mem_cgroup *memcg, struct vz_memory *memory);
 struct mem_cgroup *vz_memcg_get(struct cgroup *cgrp);
+struct mem_cgroup *vz_memcg_get_own(struct cgroup *cgrp);
 void vz_memcg_put(struct mem_cgroup *memcg);
 unsigned long vz_memcg_ooms(struct cgroup *cgrp);
 void vz_memcg_lru(struct mem_cgroup *memcg, unsigned long lru[NR_LRU_LISTS]);

@@ -41,6 +41,17 @@ struct mem_cgroup *vz_memcg_get(struct cgroup *cgrp)
 	return NULL;
 }
 
+/* The same, but NULL also where it is that of a group above. */
+struct mem_cgroup *vz_memcg_get_own(struct cgroup *cgrp)
+{
+	struct mem_cgroup *memcg = vz_memcg_get(cgrp);
+
+	if (!memcg || memcg->css.cgroup == cgrp)
+		return memcg;
+	vz_memcg_put(memcg);
+	return NULL;
+}
+
 void vz_memcg_put(struct mem_cgroup *memcg)
 {
 	css_put(&memcg->css);

@@ -65,7 +65,8 @@ void vz_ub_maps_put(struct vz_ub_maps *maps)
 /* Values begin with arrays of one number for each row; what else they have is not for us. */
 static bool vz_ub_is_map(const struct bpf_map *map, u32 arrays)
 {
-	return map->map_type == BPF_MAP_TYPE_HASH && map->key_size == sizeof(u64) &&
+	return map->map_type == BPF_MAP_TYPE_HASH && map->ops->map_lookup_elem &&
+	       map->key_size == sizeof(u64) &&
 	       map->value_size >= arrays * VZ_UB_ROWS * sizeof(u64);
 }
 
@@ -329,7 +330,7 @@ static void vz_ub_remember(u64 cgroup_id, struct vz_ub_set *set)
 void vz_ub_of(const struct vz_view *view, struct vz_ub_maps *maps, struct vz_cgfile *file,
 	      struct vz_ub_set *set)
 {
-	struct mem_cgroup *memcg = vz_memcg_get(view->cgrp);
+	struct mem_cgroup *memcg = vz_memcg_get_own(view->cgrp);
 	bool limits = true;
 
 	vz_ub_clear(set);

@@ -170,7 +170,7 @@ std::vector<IpAddress> get_addresses(nlattr* list) {
     IpAddress a;
     a.v6 = nla_type(entry) == VZ_ADDR_IPV6;
     a.prefix = a.v6 ? 128 : 32;
-    if (nla_len(entry) != (a.v6 ? 16 : 4)) continue;
+    if ((!a.v6 && nla_type(entry) != VZ_ADDR_IPV4) || nla_len(entry) != (a.v6 ? 16 : 4)) continue;
     std::memcpy(a.bytes, nla_data(entry), static_cast<std::size_t>(nla_len(entry)));
     out.push_back(a);
   }

@@ -230,6 +230,28 @@ TEST(ModuleMessages, AContainer) {
   EXPECT_EQ(*c, (VzContainer{4711, 101, "web", 2, 99, 0}));
 }
 
+TEST(ModuleMessages, AddressesOfAContainer) {
+  auto r = message(VZ_CMD_CT_GET);
+  put64(r, VZ_A_CGROUP_ID, 4711).put(VZ_A_CTID, 101u);
+  auto one = IpAddress::parse("10.1.2.3"), other = IpAddress::parse("fd00::7");
+  ASSERT_TRUE(one && other);
+  r.nest(VZ_A_ADDRS, [&](netlink::Request& list) {
+    list.put(VZ_ADDR_IPV4, one->bytes, 4).put(VZ_ADDR_IPV4, one->bytes, 3).put(VZ_ADDR_IPV6, one->bytes, 4);
+    list.put(99, one->bytes, 4).put(VZ_ADDR_IPV6, other->bytes, 16);  // what a newer module may know
+  });
+  auto c = parse_vz_container(nlmsg_hdr(r.get()));
+  ASSERT_TRUE(c);
+  EXPECT_EQ(c->addresses, (std::vector<IpAddress>{*one, *other}));
+}
+
+TEST(ModuleMessages, WhatTheModuleKnowsOfBeancounters) {
+  auto info = message(VZ_CMD_INFO);
+  info.put(VZ_A_ABI, 1u);
+  EXPECT_EQ(parse_vz_module(nlmsg_hdr(info.get()))->ub, std::nullopt) << "an older one";
+  info.put(VZ_A_UB_STATE, kVzUbMaps);
+  EXPECT_EQ(parse_vz_module(nlmsg_hdr(info.get()))->ub, kVzUbMaps);
+}
+
 TEST(ModuleMessages, WhatIsMissingOrCutIsNoMessage) {
   auto r = message(VZ_CMD_CT_GET);
   r.put(VZ_A_CTID, 101u);

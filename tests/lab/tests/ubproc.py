@@ -369,6 +369,21 @@ class Numbers(UbTest):
         self.assertEqual(set(table(text)), {102})
         kmod.end(task)
 
+    def test_a_group_without_controllers(self):
+        """What a group above counts is not its own."""
+        bare = labguest.CGROUP / "vz-ubproc-bare"
+        (bare / "x").mkdir(parents=True)
+        self.addCleanup(bare.rmdir)
+        self.addCleanup((bare / "x").rmdir)
+        group = Group.__new__(Group)
+        group.path, group.id = bare / "x", (bare / "x").stat().st_ino
+        self.register(group, 103)
+        self.assertFalse((group.path / "memory.current").exists())
+        for name, row in table(read("bc/103/resources"))[None].items():
+            self.assertEqual(row, (0, 0, UNLIMITED, UNLIMITED, 0), name)
+        self.assertEqual(read("bc/103/vmaux") + read("bc/103/ioacct"), "")
+        self.assertIn("\n       103     2     0\n", read("vz/veinfo"))
+
     def test_tasks(self):
         group = self.container(101)
         task = group.command("unshare", "-p", "-f", "sleep", "100")
@@ -643,8 +658,8 @@ class Maps(UbTest):
 
     def test_addresses(self):
         group = self.container(101)
-        many = [f"10.1.{n}.1" for n in range(64)] + [f"fd00::{n:x}" for n in range(1, 65)]
-        self.genl.do(SET, cgroup_id=group.id, addrs=many)
+        many = [f"10.1.{n}.1" for n in range(4)] + [f"fd00::{n:x}" for n in range(1, 125)]
+        self.genl.do(SET, cgroup_id=group.id, addrs=many, name="n" * 63)
         self.assertEqual(self.genl.do(GET, cgroup_id=group.id)["addrs"], many)
         self.assertEqual(self.genl.dump()[0]["addrs"], many)
         self.refused(errno.EINVAL, SET, cgroup_id=group.id, addrs=[*many, "10.9.9.9"])
