@@ -214,15 +214,33 @@ void add_beancounters(MetricText& text, const Snapshot& s) {
       [](Row r) { return r.failcnt; });
 }
 
+// Lead and continuation bytes fit; nobody reads the code points, so long forms need not be told apart.
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    int more = lead < 0x80 ? 0 : lead >= 0xc2 && lead < 0xe0 ? 1 : lead >= 0xe0 && lead < 0xf0 ? 2 : 3;
+    if (lead >= 0xf5 || (lead >= 0x80 && lead < 0xc2)) return false;
+    for (; more > 0; --more)
+      if (i >= text.size() || (static_cast<unsigned char>(text[i++]) & 0xc0) != 0x80) return false;
+  }
+  return true;
+}
+
 const char* type_name(Type type) { return type == Type::counter ? "counter" : type == Type::gauge ? "gauge" : "info"; }
 
 }  // namespace
 
+// A name is what somebody wrote into a file. Whatever it is, the text stays UTF-8 and one line.
 std::string escape_label(std::string_view value) {
+  const bool valid = is_utf8(value);
   std::string out;
   for (char c : printable(value)) {
+    if (c == '\n') {
+      out += "\\n";
+      continue;
+    }
     if (c == '\\' || c == '"') out += '\\';
-    out += c;
+    out += valid || static_cast<unsigned char>(c) < 0x80 ? c : '?';
   }
   return out;
 }

@@ -51,13 +51,13 @@ for header in "$work/root$prefix"/include/vz/*.h; do
 done
 echo "headers: ok"
 
-for face in vzlist vztmpl vzd vzmemcheck vzcalc vzsplit vzcfgvalidate vzubc vzpid vzcpucheck; do
+for face in vzlist vztmpl vzd vzmemcheck vzcalc vzsplit vzcfgvalidate vzubc vzpid vzcpucheck vzstat vznetstat vz-exporter; do
   link=$(readlink "$work/root$prefix/sbin/$face") || { echo "$face is not installed"; exit 1; }
   [ "$link" = vzctl ] || { echo "$face is a link to $link"; exit 1; }
   [ "$face" = vzd ] || LD_LIBRARY_PATH=$lib "$work/root$prefix/sbin/$face" --help | grep -q "^Usage: $face " || { echo "$face --help"; exit 1; }
 done
 if command -v rst2man rst2man.py >/dev/null; then
-  for page in vzctl.8 vzlist.8 vzmemcheck.8 vzcalc.8 vzsplit.8 vzcfgvalidate.8 vzubc.8 vzpid.8 vzcpucheck.8 vz.conf.5 ctid.conf.5; do
+  for page in vzctl.8 vzlist.8 vzmemcheck.8 vzcalc.8 vzsplit.8 vzcfgvalidate.8 vzubc.8 vzpid.8 vzcpucheck.8 vzstat.8 vznetstat.8 vztop.8 vz-exporter.8 vz.conf.5 ctid.conf.5; do
     [ -s "$work/root$prefix/share/man/man${page##*.}/$page" ] || { echo "$page is not installed"; exit 1; }
   done
 fi
