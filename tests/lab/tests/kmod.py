@@ -223,8 +223,8 @@ class Delay(ModuleTest):
         group = Group(self)
         self.register(group)
         with Hook():
-            processes = [group.command(DELAYER, "sleep", 2 * SECOND) for _ in range(20)]
-            wait_for(lambda: self.genl.do(INFO)["nr_sleepers"] >= 10, 10, "sleepers")
+            processes = [group.command(DELAYER, "sleep", 15 * SECOND) for _ in range(20)]
+            wait_for(lambda: self.genl.do(INFO)["nr_sleepers"] >= 10, 15, "sleepers")
             asleep = self.genl.do(INFO)["nr_sleepers"]
             began = time.monotonic()
             self.genl.do(DEL, cgroup_id=group.id)
