@@ -88,6 +88,7 @@ void add_devices_and_network(Adder add) {
   add("tun", find_device("/dev/net/tun"), "--features tun:on is refused", "modprobe tun");
   add("fuse", find_device("/dev/fuse"), "--features fuse:on is refused", "modprobe fuse");
 }
+  add("net.traffic", find_traffic(), "traffic of containers is not counted", "a kernel of 6.6 or later with tcx");
 
 void add_services(Adder add) {
   add("lxcfs", find_lxcfs(), "without vz.module, too, free and /proc/meminfo inside show the host's memory",

@@ -101,6 +101,7 @@ Result<std::optional<UsageRecord>> keep_usage(const Host& host, const UsageSourc
     if (nothing_of_it(read_live_usage(host, sources, id))) return std::optional<UsageRecord>();
     VZ_TRY(make_dirs(dir, 0700));
   }
+  reporter.step("usage.read");
   auto lock = VZ_TRY(lock_file(dir + "/lock"));
   auto found = VZ_TRY(load_or_set_aside(host, id, reporter));
   const LiveUsage live = read_live_usage(host, sources, id);
@@ -109,7 +110,9 @@ Result<std::optional<UsageRecord>> keep_usage(const Host& host, const UsageSourc
   advance(record, live);
   if (found && usage_record_text(record) == usage_record_text(*found)) return found;
   record.updated = wall_clock();
+  reporter.step("usage.save");
   VZ_TRY(save_usage_record(host, record));
+  reporter.step("usage.saved");
   return std::optional(std::move(record));
 }
 
@@ -162,8 +165,11 @@ Result<> record_usage(const Host& host, Reporter& reporter) {
       entries.push_back(entry_of(host, **record, now));
   }
   if (!round) return {};
+  reporter.step("record.journal");
   VZ_TRY(append_journal(host, entries, now));
+  reporter.step("record.tidy");
   VZ_TRY(tidy_journal(host, now));
+  reporter.step("record.round");
   return save_last_round(host, now);
 }
 

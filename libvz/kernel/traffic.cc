@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 
+#include "libvz/kernel/features.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/traffic_program.h"
 
@@ -157,6 +158,13 @@ Result<UniqueFd> load(std::uint32_t ctid, vz_net_direction direction, int counts
 }
 
 }  // namespace
+
+Finding find_traffic() {
+  // A query of the loopback device: older kernels do not know the hook.
+  std::uint32_t programs[64], count = 64;
+  if (::bpf_prog_query(/*ifindex=*/1, kTcxIngress, 0, nullptr, programs, &count) == 0) return {true, ""};
+  return {false, std::string("tcx: ") + std::strerror(errno)};
+}
 
 Result<TrafficMaps> TrafficMaps::from(UniqueFd counts, UniqueFd classes) {
   auto info = VZ_TRY(info_of(counts));

@@ -270,6 +270,28 @@ class OnlyGrows(UsageTest):
                 before = now
                 self.assertEqual(self.incoming(ctid, 2), (sent * (UDP4 + 100), sent))
 
+    def test_killed_at_every_step_of_a_record(self):
+        """The recorder, too: its next run, and every reader, find the sum whole."""
+        ctid = self.started()
+        last, trace = LIB / "journal" / "last", pathlib.Path("/run/vz/trace.record")
+        self.send(2, [100])
+        last.unlink(missing_ok=True)
+        vzstat("--record", env={"VZ_FAULT_TRACE": trace}, check=0)
+        names = trace.read_text().split()
+        steps = [f"{name}:{names[:i].count(name) + 1}" for i, name in enumerate(names)]
+        self.assertTrue({"usage.save:1", "record.journal:1", "record.round:1"} <= set(steps), steps)
+        for sent, step in enumerate(steps, 2):
+            with self.subTest(step=step):
+                self.send(2, [100])
+                last.unlink(missing_ok=True)
+                killed = vzstat("--record", env={"VZ_FAULT": step})
+                self.assertEqual(killed.rc, -signal.SIGKILL, repr(killed))
+                self.assertEqual(self.incoming(ctid, 2), (sent * (UDP4 + 100), sent))
+        last.unlink(missing_ok=True)
+        vzstat("--record", check=0)
+        vzctl("stop", ctid, "--fast", check=0)
+        self.assertEqual(self.incoming(ctid, 2), (sent * (UDP4 + 100), sent))
+
     def test_cpu_time_is_that_of_the_control_group(self):
         """What the kernel counted up to the end of a run is in the sum, once."""
         group = next((g for g in ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
