@@ -17,13 +17,12 @@ import unittest
 
 import labguest
 import vzbpf
-from labguest import MIB
+from labguest import MIB, WITHOUT
 from vzbpf import NO_DELAY, PINS, Group, Worker, compile_worker, programs, swap_speed, vmstat, vz_bpf, zero_swap_in_speed
 from vzhost import BUILD, run, wait_for
 
 MODULE = BUILD / "kmod" / os.uname().release / "vz.ko"
 BEGAN = time.strftime("%Y-%m-%dT%H:%M:%S")  # what other tests made the kernel say is theirs
-WITHOUT = [name for name in os.environ.get("VZ_TEST_WITHOUT", "").split(",") if name]
 RAM, SWAP, WORK = 32 * MIB, 256 * MIB, 64  # the worker's 64 MiB are twice the RAM
 
 
