@@ -141,7 +141,7 @@ Result<UsageReport> read_usage(const Host& host, Ctid id) {
 }
 
 Result<std::vector<UsageReport>> read_usage(const Host& host, bool all) {
-  auto sources = VZ_TRY(UsageSources::open());
+  auto sources = VZ_TRY(UsageSources::open_for_all());
   std::vector<UsageReport> out;
   for (Ctid id : VZ_TRY(known_containers(host))) {
     const bool running = runs(host, id, sources.boot_id);

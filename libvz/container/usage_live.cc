@@ -134,6 +134,26 @@ Result<UsageSources> UsageSources::open() {
   return out;
 }
 
+Result<UsageSources> UsageSources::open_for_all() {
+  UsageSources out = VZ_TRY(open());
+  if (!out.traffic) return out;
+  for (const auto& [id, counts] : VZ_TRY(out.traffic->read_all())) out.counts[id] = to_traffic(counts);
+  return out;
+}
+
+namespace {
+
+std::optional<Traffic> read_traffic(const UsageSources& sources, Ctid id) {
+  if (!sources.counts.empty()) {
+    auto found = sources.counts.find(id.value());
+    return found == sources.counts.end() ? std::nullopt : std::optional(found->second);
+  }
+  auto counts = sources.traffic->read(id.value());
+  return counts && *counts ? std::optional(to_traffic(**counts)) : std::nullopt;
+}
+
+}  // namespace
+
 LiveUsage read_live_usage(const Host& host, const UsageSources& sources, Ctid id) {
   LiveUsage live;
   live.boot_id = sources.boot_id;
@@ -146,10 +166,10 @@ LiveUsage read_live_usage(const Host& host, const UsageSources& sources, Ctid id
     read_memory(sources, id, live);
   }
   if (!sources.traffic) return live;
-  auto counts = sources.traffic->read(id.value());
-  if (!counts || !*counts) return live;
+  auto traffic = read_traffic(sources, id);
+  if (!traffic) return live;
   live.traffic_map = sources.traffic->id();
-  live.traffic = to_traffic(**counts);
+  live.traffic = *traffic;
   return live;
 }
 

@@ -46,8 +46,11 @@ struct UsageSources {
   CgroupHost cgroups;
   std::optional<TrafficMaps> traffic;
   std::string boot_id;
+  // Counts of all containers, read at once: for showing them. Whoever writes a sum down reads anew.
+  std::map<std::uint32_t, Traffic> counts;
 
   static Result<UsageSources> open();
+  static Result<UsageSources> open_for_all();
 };
 
 LiveUsage read_live_usage(const Host& host, const UsageSources& sources, Ctid id);
