@@ -10,6 +10,7 @@
 #include "vzctl/face.h"
 #include "vzctl/format.h"
 #include "vzctl/settings.h"
+#include "vzctl/ubc_table.h"
 
 namespace vzctl {
 namespace {
@@ -189,6 +190,7 @@ std::string rst_part(std::string_view part) {
   if (part == "hostkeys") return rst_keys(true);
   if (part == "vzlist") return rst_options(vzlist_options());
   if (part == "columns") return rst_columns();
+  if (part == "beancounters") return ubc_rst();
   if (const Face* face = find_face(part)) return rst_options(face->options);
   return "";
 }

@@ -2,6 +2,7 @@
 #include "vzctl/ubc_table.h"
 
 #include <cmath>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -87,6 +88,13 @@ std::string row(const vz::UbResource& r, const vz::UbCounter& c, const UbcChange
   return paint(out, failcnt.value_or(0) ? Tone::bad : Tone::plain, v.color) + "\n";
 }
 
+std::string rst_cell(const char* text) { return text && *text ? text : "none"; }
+
+std::string error_name(int error) {
+  const char* name = error ? strerrorname_np(error) : nullptr;
+  return name ? fmt::format("``{}``", name) : "none";
+}
+
 Value number(Number n) { return n ? Value(*n) : Value(); }
 
 }  // namespace
@@ -163,6 +171,20 @@ std::string ubc_store(const std::vector<vz::UbSnapshot>& now) {
                          c.maxheld.value_or(0), c.barrier, c.limit, c.failcnt.value_or(0));
       id.clear();
     }
+  }
+  return out;
+}
+
+std::string ubc_rst() {
+  std::string out =
+      ".. list-table::\n   :header-rows: 1\n\n   * - row\n     - unit\n     - counted, on a stock host\n"
+      "     - read, without BPF programs\n     - limited by\n     - refused with\n";
+  for (const vz::UbResource& r : vz::ub_resources()) {
+    if (!vz::ub_is_real(r)) continue;
+    const char* limiter = r.limiter == vz::UbLimiter::nothing ? "**nothing**: " : "";
+    out += fmt::format("   * - {}\n     - {}\n     - {}\n     - {}\n     - {}{}\n     - {}\n", r.name,
+                       vz::ub_unit_name(r.unit), rst_cell(r.stock), rst_cell(r.without), limiter, rst_cell(r.by),
+                       error_name(r.error));
   }
   return out;
 }

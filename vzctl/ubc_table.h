@@ -44,4 +44,8 @@ Value ubc_value(const std::vector<vz::UbSnapshot>& now, const UbcLook& before, c
 std::string ubc_store(const std::vector<vz::UbSnapshot>& now);
 UbcLook ubc_look(const std::vector<vz::UbSnapshot>& stored);
 
+// The table of rows for the manual, in reStructuredText: `vzctl help --rst beancounters`. Documentation/accounting.rst
+// has it; a test compares.
+std::string ubc_rst();
+
 }  // namespace vzctl

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // vzcalc: the share of the host that one container uses now, may count on, and may take at most.
 #include <algorithm>
+#include <fstream>
 #include <limits>
 #include <optional>
 
 #include <fmt/format.h>
+#include <vz/beancounters.h>
 #include <vz/memory_report.h>
 
 #include "vzctl/face.h"
@@ -56,6 +58,35 @@ vz::Limit both(const vz::Limit& ram, const std::optional<vz::Limit>& swap) {
   return {ram.limit + swap->limit, ram.limit + swap->limit};
 }
 
+// Rows that the host itself has an end of, next to memory and processes. `whole`: 0 where it tells none.
+struct Secondary {
+  vz::Ub row;
+  const char* name;
+  std::uint64_t whole;  // in the row's unit
+};
+
+std::uint64_t file_number(const char* path) {
+  std::ifstream in(path);
+  std::uint64_t value = 0;
+  in >> value;
+  return value;
+}
+
+std::vector<Secondary> secondary_rows(const vz::HostMemoryState& host) {
+  using vz::Ub;
+  const std::uint64_t ram = host.ram, pages = host.ram / kPage;
+  return {{Ub::kmemsize, "Kernel Mem", ram},
+          {Ub::lockedpages, "Locked Mem", pages},
+          {Ub::shmpages, "Shared Mem", pages},
+          {Ub::tcpsndbuf, "TCP Send", ram},
+          {Ub::tcprcvbuf, "TCP Receive", ram},
+          {Ub::othersockbuf, "Other Send", ram},
+          {Ub::dgramrcvbuf, "Dgram Recv", ram},
+          {Ub::dcachesize, "Dentries", ram},
+          {Ub::numfile, "Num. File", file_number("/proc/sys/fs/file-max")},
+          {Ub::numpty, "Num. Pty", file_number("/proc/sys/kernel/pty/max")}};
+}
+
 // The barrier of physpages and swappages is without meaning: what they promise is their limit.
 std::vector<Resource> resources(const vz::Config& config, const vz::Sample& s, bool running,
                                 const vz::HostMemoryState& host) {
@@ -73,6 +104,17 @@ std::vector<Resource> resources(const vz::Config& config, const vz::Sample& s, b
       resource("ram_swap", "Mem + Swap", held(used), total, kPage, all),
       resource("private", "Alloc. Mem", held(s.privvm_held), vz::effective_limit(config, "PRIVVMPAGES"), kPage, all),
       resource("numproc", "Num. Proc", held(s.numproc), config.limit("NUMPROC"), 1, host.pids)};
+}
+
+std::vector<Resource> secondary(const vz::UbSnapshot& now, const vz::Config& config, bool running,
+                                const vz::HostMemoryState& host) {
+  std::vector<Resource> out;
+  for (const Secondary& s : secondary_rows(host)) {
+    const vz::UbResource& r = vz::ub_resource(s.row);
+    out.push_back(resource(r.name, s.name, running ? now[s.row].held : Number(0), vz::effective_limit(config, r.key), 1,
+                           s.whole));
+  }
+  return out;
 }
 
 Share largest(Share a, Share b) { return a && b ? std::max(*a, *b) : a ? a : b; }
@@ -126,6 +168,12 @@ vz::Result<int> run_vzcalc(FaceCall& call) {
   auto samples = vz::sample_containers(call.host, {info},
                                        {Reading::ram_held, Reading::swap_held, Reading::privvm, Reading::numproc});
   auto list = resources(info.config, samples[0], info.status.running, VZ_TRY(vz::read_host_memory()));
+  if (format != Format::table || o.has("--verbose")) {
+    auto counters = VZ_TRY(vz::Beancounters::open(call.host));
+    auto now = VZ_TRY(counters.read(std::vector{id}));
+    for (Resource& r : secondary(now[0], info.config, info.status.running, VZ_TRY(vz::read_host_memory())))
+      list.push_back(std::move(r));
+  }
   if (format == Format::table) {
     VZ_TRY(put(for_people(list, o.has("--verbose"))));
   } else {

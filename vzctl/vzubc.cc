@@ -103,10 +103,12 @@ vz::Result<std::vector<vz::UbSnapshot>> counters_in(const std::string& file) {
 
 vz::Result<std::vector<vz::UbSnapshot>> take_look(const FaceCall& call, const Request& request) {
   std::vector<vz::UbSnapshot> out;
-  if (const std::string* file = call.options.last("--file"))
+  if (const std::string* file = call.options.last("--file")) {
     out = VZ_TRY(counters_in(*file));
-  else
-    out = VZ_TRY(VZ_TRY(vz::Beancounters::open(call.host)).read());
+  } else {
+    auto counters = VZ_TRY(vz::Beancounters::open(call.host));
+    out = VZ_TRY(counters.read());
+  }
   if (request.ids.empty()) return out;
   for (vz::Ctid id : request.ids)
     if (std::none_of(out.begin(), out.end(), [&](const auto& s) { return s.id == id; }))

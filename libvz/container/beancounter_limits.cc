@@ -113,7 +113,7 @@ std::string describe(const std::vector<UnenforcedLimit>& list) {
 Error refusal_of(const UnenforcedLimit& l, const Config& config) {
   const auto& r = *l.resource;
   std::string what =
-      fmt::format("{}={}: this host does not enforce it: {}", r.key, config.get(r.key).value_or(""), l.why);
+      fmt::format("--{} {}: this host does not enforce it: {}", r.name, config.get(r.key).value_or(""), l.why);
   const char* hint = r.limiter == UbLimiter::program
                          ? "`vzctl vswap start` loads the programs where the kernel can, `vzctl check` says why not; "
                            "--force --save keeps it in the configuration file"

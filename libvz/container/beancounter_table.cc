@@ -55,8 +55,8 @@ constexpr UbResource kTable[] = {
      L::program, "ub_flock_ask", "BPF: ``lsm/file_lock``", ENOLCK},
     {Ub::numpty, "numpty", "NUMPTY", U::objects, "ub_pty_charge", "BPF: ``lsm/file_open`` of ``ptmx``", "entries of its devpts",
      L::program, nullptr, "BPF: ``lsm/file_open`` of ``ptmx``", ENOSPC},
-    {Ub::numsiginfo, "numsiginfo", "NUMSIGINFO", U::objects, "ub_siginfo_charge", "BPF: ``sigqueue`` hooks", "``SigQ`` in ``/proc/PID/status``, once per user",
-     L::program, nullptr, "BPF: ``sigqueue`` hooks", EAGAIN},
+    {Ub::numsiginfo, "numsiginfo", "NUMSIGINFO", U::objects, "ub_siginfo_charge", "BPF, when it is read: signal queues of all tasks", "``SigQ`` in ``/proc/PID/status``, once per user",
+     L::program, nullptr, "BPF: ``lsm/task_kill``; signals with a value", EAGAIN},
     {Ub::tcpsndbuf, "tcpsndbuf", "TCPSNDBUF", U::bytes, "ub_sock_create", "BPF, when it is read: all sockets of the container", kSockDiag,
      L::nothing, nullptr, kInRam, 0},
     {Ub::tcprcvbuf, "tcprcvbuf", "TCPRCVBUF", U::bytes, "ub_sock_create", "BPF, when it is read: all sockets of the container", kSockDiag,
@@ -90,6 +90,12 @@ static_assert(in_order());
 
 const char* const kNotLoaded = "its BPF program is not loaded";
 
+// Of the table's texts, for a message.
+std::string without_markup(std::string text) {
+  std::erase(text, '`');
+  return text;
+}
+
 bool any_attached(std::string_view programs) {
   auto names = split(programs, '|');
   return std::any_of(names.begin(), names.end(), [](const std::string& name) { return BpfMaps::attached(name); });
@@ -97,7 +103,7 @@ bool any_attached(std::string_view programs) {
 
 std::string unlimited_because(const UbResource& r, const CgroupHost* cgroups) {
   auto controller = r.id == Ub::numproc ? Controller::pids : Controller::memory;
-  if (r.limiter == L::nothing) return r.by;
+  if (r.limiter == L::nothing) return without_markup(r.by);
   if (r.limiter == L::program) return any_attached(r.program ? r.program : r.counter) ? "" : kNotLoaded;
   const auto* mount = cgroups ? cgroups->find(controller) : nullptr;
   if (!mount) return std::string("this host has no ") + controller_name(controller) + " cgroup controller";

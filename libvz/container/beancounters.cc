@@ -21,7 +21,7 @@ namespace vz {
 
 namespace {
 
-constexpr Ub kWalked[] = {Ub::tcpsndbuf, Ub::tcprcvbuf, Ub::othersockbuf, Ub::dgramrcvbuf};
+constexpr Ub kWalked[] = {Ub::tcpsndbuf, Ub::tcprcvbuf, Ub::othersockbuf, Ub::dgramrcvbuf, Ub::numsiginfo};
 constexpr std::size_t kFewContainers = 4;  // below that, single look-ups are cheaper than the whole map
 
 bool wants_limits(const UbParts& wanted, Ub row) {

@@ -3,9 +3,15 @@
 #include "libvz/container/features.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 
+#include <vz/beancounters.h>
+
+#include "libvz/base/text.h"
 #include "libvz/container/vswap_device.h"
 #include "libvz/container/vswap_policy.h"
+#include "libvz/kernel/bpf_loader.h"
 #include "libvz/kernel/features.h"
 
 namespace vz {
@@ -82,13 +88,13 @@ void add_storage(Adder add, const HostPaths& paths) {
 
 void add_devices_and_network(Adder add) {
   add("net.veth", find_link_type("veth"), "containers have no network", "modprobe veth");
+  add("net.traffic", find_traffic(), "traffic of containers is not counted", "a kernel of 6.6 or later with tcx");
   add("net.bridge", find_link_type("bridge"), "--netif_add has no bridge to join", "modprobe bridge");
   add("net.ipv4_forward", find_ipv4_forwarding(), "containers reach this host, but nothing behind it",
       "sysctl -w net.ipv4.ip_forward=1, and keep it in /etc/sysctl.d");
   add("tun", find_device("/dev/net/tun"), "--features tun:on is refused", "modprobe tun");
   add("fuse", find_device("/dev/fuse"), "--features fuse:on is refused", "modprobe fuse");
 }
-  add("net.traffic", find_traffic(), "traffic of containers is not counted", "a kernel of 6.6 or later with tcx");
 
 void add_services(Adder add) {
   add("lxcfs", find_lxcfs(), "without vz.module, too, free and /proc/meminfo inside show the host's memory",
@@ -142,6 +148,41 @@ void add_vswap(Adder add, const HostPaths& paths, const CgroupHost& cgroups) {
       "vzctl vswap start");
 }
 
+// The kernel's own words for the program that is missing.
+std::string why_uncounted(const UbResource& r, const Result<std::map<std::string, std::string>>& reasons) {
+  if (!reasons) return reasons.error().message();
+  for (const auto& program : split(r.program ? r.program : r.counter, '|'))
+    if (auto known = reasons->find(program); known != reasons->end() && !known->second.empty())
+      return program + ": " + known->second;
+  return "not loaded";
+}
+
+// "ub.numfile"; as long-lived as the table.
+const char* ub_feature_name(Ub row) {
+  static const auto kNames = [] {
+    std::array<std::string, kUbRows> names;
+    for (const auto& r : ub_resources()) names[static_cast<std::size_t>(r.id)] = std::string("ub.") + r.name;
+    return names;
+  }();
+  return kNames[static_cast<std::size_t>(row)].c_str();
+}
+
+void add_beancounters(Adder add) {
+  auto abilities = ub_abilities();
+  auto is_ours = [](const UbResource& r) { return r.limiter == UbLimiter::program && r.id != Ub::privvmpages; };
+  auto missing = [&](const UbResource& r) { return !abilities[static_cast<std::size_t>(r.id)].limited; };
+  const bool any = std::any_of(ub_resources().begin(), ub_resources().end(),
+                               [&](const UbResource& r) { return is_ours(r) && missing(r); });
+  auto reasons = any ? bpf_program_reasons() : fail(Code::unsupported, "not asked for");
+  for (const auto& r : ub_resources()) {
+    if (!is_ours(r)) continue;
+    add(ub_feature_name(r.id),
+        missing(r) ? Finding{false, why_uncounted(r, reasons)} : Finding{true, "counted and limited"},
+        "its limit is refused; what is held is added up when somebody asks, without maxheld and failcnt",
+        "vzctl vswap start; a kernel with the bpf LSM, fentry and type information, as Debian 13 has");
+  }
+}
+
 }  // namespace
 
 Features probe_features(const HostPaths& paths, const CgroupHost& cgroups) {
@@ -154,6 +195,7 @@ Features probe_features(const HostPaths& paths, const CgroupHost& cgroups) {
   add_devices_and_network(add);
   add_services(add);
   add_vswap(add, paths, cgroups);
+  add_beancounters(add);
   return out;
 }
 

@@ -53,4 +53,30 @@ Result<> load_bpf_programs() {
   return fail(Code::unsupported, why.empty() ? "vz-bpf load ended with status " + std::to_string(ran.status) : why);
 }
 
+std::map<std::string, std::string> parse_bpf_reasons(std::string_view output) {
+  std::map<std::string, std::string> out;
+  auto begin = output.find('{');
+  auto json = nlohmann::json::parse(begin == output.npos ? "" : output.substr(begin), nullptr, false);
+  if (!json.is_object()) return out;
+  for (const auto& program : json.value("programs", nlohmann::json::array())) {
+    if (!program.is_object() || !program.contains("name") || !program["name"].is_string()) continue;
+    const bool attached = program.contains("attached") && program["attached"] == true;
+    auto reason = program.contains("reason") && program["reason"].is_string() ? program["reason"].get<std::string>()
+                                                                              : std::string("not attached");
+    out[program["name"].get<std::string>()] = attached ? "" : reason;
+  }
+  return out;
+}
+
+Result<std::map<std::string, std::string>> bpf_program_reasons() {
+  auto path = bpf_loader_path();
+  if (path.empty()) return fail(Code::unsupported, "vz-bpf is not installed");
+  Command command;
+  command.argv = {path, "status"};
+  auto ran = VZ_TRY(run_command(command));
+  auto reasons = parse_bpf_reasons(ran.output);
+  if (reasons.empty()) return fail(Code::unsupported, bpf_load_failure(ran.output));
+  return reasons;
+}
+
 }  // namespace vz

@@ -63,6 +63,6 @@ if command -v rst2man rst2man.py >/dev/null; then
 fi
 echo "tools: ok"
 
-foreign=$(nm -DC --defined-only "$lib/libvz.so" | grep -v -e ' vz::' -e 'for vz::' -e ' A VZ_' || true)
+foreign=$(nm -DC --defined-only "$lib/libvz.so" | grep -v -e ' vz::' -e 'for vz::' -e ' A VZ_' -e ' T vz_ubc_' || true)
 [ -z "$foreign" ] || { echo "libvz.so shows: $foreign"; exit 1; }
 echo "symbols: ok"

@@ -11,6 +11,7 @@ RULES = [  # first match wins
     ("bpf/", "GPL-2.0-only"),
     ("libvz/CMakeLists.txt", "GPL-2.0-or-later"),
     ("libvz/", "LGPL-2.1-or-later"),
+    ("python/vz/", "LGPL-2.1-or-later"),
     ("", "GPL-2.0-or-later"),
 ]
 SUFFIXES = {".c", ".cc", ".h", ".py", ".sh", ".cmake", ".in", ".map", ".rst", ".conf", ".service", ".bash"}
