@@ -14,6 +14,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+#define EAGAIN 11
 #define ENOMEM 12
 #define EBUSY 16
 #define EEXIST 17
@@ -105,19 +106,19 @@ static __always_inline __u64 check_of(__u64 container, __u64 stamp) {
   return container + (stamp + 1) * 0x9e3779b97f4a7c15ULL;
 }
 
-/* The innermost container around the current task, the slow way; remembered with its group. */
-static __noinline __u64 find_home(__u64 stamp) {
-  struct task_struct* task = bpf_get_current_task_btf();
+/* The innermost container around a group, the slow way; remembered with the group. */
+static __noinline __u64 find_home(struct cgroup* group, __u64 stamp) {
   struct home* home;
   __u64 found = 0;
 
+  if (!group) return 0;
   for (int level = 1; level <= VZ_MAX_LEVEL; level++) {
-    __u64 id = bpf_get_current_ancestor_cgroup_id(level);
+    __u64 id = cgroup_id_of(ancestor_at(group, level));
 
     if (!id) break;
     if (bpf_map_lookup_elem(&vz_ub, &id)) found = id;
   }
-  home = bpf_cgrp_storage_get(&vz_ub_home, task->cgroups->dfl_cgrp, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+  home = bpf_cgrp_storage_get(&vz_ub_home, group, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
   if (home) {
     home->container = found;
     home->check = check_of(found, stamp);
@@ -125,9 +126,8 @@ static __noinline __u64 find_home(__u64 stamp) {
   return found;
 }
 
-/* The container of the current task: its cgroup id, or 0. */
-static __always_inline __u64 current_home(void) {
-  struct task_struct* task = bpf_get_current_task_btf();
+/* The container of a task: its cgroup id, or 0. */
+static __always_inline __u64 home_of(struct task_struct* task) {
   __u32 index = 0;
   __u64* stamp = bpf_map_lookup_elem(&vz_ub_stamp, &index);
   struct home* home;
@@ -140,8 +140,10 @@ static __always_inline __u64 current_home(void) {
     container = home->container;
     if (home->check == check_of(container, now)) return container;
   }
-  return find_home(now);
+  return find_home(task->cgroups->dfl_cgrp, now);
 }
+
+static __always_inline __u64 current_home(void) { return home_of(bpf_get_current_task_btf()); }
 
 static __always_inline void note_maximum(__u64* maxheld, __u64 held) {
   __u64 most = *maxheld;
@@ -567,13 +569,91 @@ int ub_pty_new(struct pt_regs* ctx) {
   return 0;
 }
 
+/* numsiginfo --------------------------------------------------------------------------------------------------------
+ */
+
+#define SIGRTMIN 32
+#define SI_USER 0
+#define MOST_SIGNALS 65536 /* of one queue */
+#define BPF_TASK_ITER_ALL_THREADS 1
+
+int bpf_iter_task_new(struct bpf_iter_task* iterator, struct task_struct* task, unsigned int flags) __ksym __weak;
+struct task_struct* bpf_iter_task_next(struct bpf_iter_task* iterator) __ksym __weak;
+void bpf_iter_task_destroy(struct bpf_iter_task* iterator) __ksym __weak;
+void bpf_rcu_read_lock(void) __ksym __weak;
+void bpf_rcu_read_unlock(void) __ksym __weak;
+
+struct queue {
+  struct list_head *head, *at;
+  __u64 length;
+};
+
+static long count_signal(__u64 number, struct queue* queue) {
+  struct list_head *at = queue->at, *next = BPF_CORE_READ(at, next);
+
+  if (!next || next == queue->head) return 1;
+  queue->at = next;
+  queue->length++;
+  return 0;
+}
+
+static __always_inline __u64 length_of(struct list_head* head) {
+  struct queue queue = {head, head, 0};
+
+  if (BPF_CORE_READ(head, next) != head) bpf_loop(MOST_SIGNALS, count_signal, &queue, 0);
+  return queue.length;
+}
+
+static __always_inline __u64 signals_of(struct task_struct* task) {
+  __u64 address = (__u64)task, group = (__u64)BPF_CORE_READ(task, signal), own;
+
+  own = length_of((struct list_head*)(address + bpf_core_field_offset(struct task_struct, pending.list)));
+  if (task->pid != task->tgid || !group) return own;
+  return own + length_of((struct list_head*)(group + bpf_core_field_offset(struct signal_struct, shared_pending.list)));
+}
+
+static __noinline __u64 signals_in(__u64 container) {
+  struct bpf_iter_task all;
+  struct task_struct* task;
+  __u64 found = 0;
+
+  bpf_iter_task_new(&all, NULL, BPF_TASK_ITER_ALL_THREADS);
+  while ((task = bpf_iter_task_next(&all)))
+    if (home_of(task) == container) found += signals_of(task);
+  bpf_iter_task_destroy(&all);
+  return found;
+}
+
+/*
+ * No program sees all ways in which a signal leaves its queue. So what is asked for is added up, and when that seems
+ * too much, what there is gets counted. Refused is only what may be: signals that come with a value, from user space.
+ */
+SEC("lsm/task_kill")
+int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginfo* info, int sig, void* cred, int ret) {
+  __u64 container, bound, before, now;
+  struct vz_ub* ub;
+
+  if (ret || sig < SIGRTMIN || BPF_CORE_READ(info, si_code) == SI_USER) return ret;
+  container = home_of(target);
+  bound = container ? bound_of(container, VZ_UB_NUMSIGINFO, HARD) : VZ_UB_UNLIMITED;
+  ub = bpf_map_lookup_elem(&vz_ub, &container);
+  if (!ub || bound >= VZ_UB_UNLIMITED) return 0;
+  before = ub->held[VZ_UB_NUMSIGINFO];
+  if (before >= bound) __sync_val_compare_and_swap(&ub->held[VZ_UB_NUMSIGINFO], before, signals_in(container));
+  if (!add_below(&ub->held[VZ_UB_NUMSIGINFO], bound, &now)) {
+    __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMSIGINFO], 1);
+    return -EAGAIN;
+  }
+  return 0;
+}
+
 /* What has to be walked when somebody reads -------------------------------------------------------------------------
  */
 
-enum walked { WALKED_TCPSND, WALKED_TCPRCV, WALKED_OTHER, WALKED_DGRAM, WALKED };
+enum walked { WALKED_TCPSND, WALKED_TCPRCV, WALKED_OTHER, WALKED_DGRAM, WALKED_SIGNALS, WALKED };
 
 struct sums {
-  __u64 bytes[WALKED];
+  __u64 of[WALKED];
 };
 
 struct {
@@ -618,9 +698,25 @@ static long add_socket(void* map, __u64* object, struct owner* owner, void* ctx)
   measure((struct sock*)address, row, &sent, &received);
   /* If it is still there, it was a socket when it was looked at. */
   if (!bpf_map_lookup_elem(&vz_ub_sock, &address)) return 0;
-  sums->bytes[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPSND : WALKED_OTHER] += sent;
-  sums->bytes[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPRCV : WALKED_DGRAM] += received;
+  sums->of[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPSND : WALKED_OTHER] += sent;
+  sums->of[row == VZ_UB_NUMTCPSOCK ? WALKED_TCPRCV : WALKED_DGRAM] += received;
   return 0;
+}
+
+static __always_inline void add_signals(void) {
+  struct bpf_iter_task all;
+  struct task_struct* task;
+
+  bpf_rcu_read_lock();
+  bpf_iter_task_new(&all, NULL, BPF_TASK_ITER_ALL_THREADS);
+  while ((task = bpf_iter_task_next(&all))) {
+    __u64 container = home_of(task);
+    struct sums* sums = container ? bpf_map_lookup_elem(&vz_ub_sums, &container) : NULL;
+
+    if (sums) sums->of[WALKED_SIGNALS] += signals_of(task);
+  }
+  bpf_iter_task_destroy(&all);
+  bpf_rcu_read_unlock();
 }
 
 static __always_inline void show(struct vz_ub* ub, __u32 row, __u64 held) {
@@ -634,10 +730,11 @@ static long end_sums(void* map, __u64* container, struct vz_ub* ub, void* ctx) {
   struct vz_state* state = bpf_map_lookup_elem(&vz_state, &id);
 
   if (sums) {
-    show(ub, VZ_UB_TCPSNDBUF, sums->bytes[WALKED_TCPSND]);
-    show(ub, VZ_UB_TCPRCVBUF, sums->bytes[WALKED_TCPRCV]);
-    show(ub, VZ_UB_OTHERSOCKBUF, sums->bytes[WALKED_OTHER]);
-    show(ub, VZ_UB_DGRAMRCVBUF, sums->bytes[WALKED_DGRAM]);
+    show(ub, VZ_UB_TCPSNDBUF, sums->of[WALKED_TCPSND]);
+    show(ub, VZ_UB_TCPRCVBUF, sums->of[WALKED_TCPRCV]);
+    show(ub, VZ_UB_OTHERSOCKBUF, sums->of[WALKED_OTHER]);
+    show(ub, VZ_UB_DGRAMRCVBUF, sums->of[WALKED_DGRAM]);
+    show(ub, VZ_UB_NUMSIGINFO, sums->of[WALKED_SIGNALS]);
     bpf_map_delete_elem(&vz_ub_sums, &id);
   }
   if (state) {
@@ -656,6 +753,7 @@ int ub_refresh(void* ctx) {
   if (!walking || __sync_val_compare_and_swap(walking, 0, 1)) return -EBUSY;
   bpf_for_each_map_elem(&vz_ub, begin_sums, NULL, 0);
   bpf_for_each_map_elem(&vz_ub_sock, add_socket, NULL, 0);
+  add_signals();
   bpf_for_each_map_elem(&vz_ub, end_sums, NULL, 0);
   __sync_lock_test_and_set(walking, 0);
   return 0;

@@ -129,11 +129,36 @@ struct thread_info {
   u32 status;
 };
 
+struct list_head {
+  struct list_head* next;
+};
+
+struct sigpending {
+  struct list_head list;
+};
+
+struct signal_struct {
+  struct sigpending shared_pending;
+};
+
+struct kernel_siginfo {
+  int si_code;
+};
+
 struct task_struct {
   struct thread_info thread_info;
   unsigned int flags;
+  int pid;
+  int tgid;
   struct mm_struct* mm;
   struct css_set* cgroups;
+  struct signal_struct* signal;
+  struct sigpending pending;
+};
+
+/* Kernel functions for programs. */
+struct bpf_iter_task {
+  __u64 __opaque[3];
 };
 
 enum pageflags {

@@ -31,8 +31,9 @@ ROWS = ("kmemsize lockedpages privvmpages shmpages dummy4 numproc physpages vmgu
         "numpty numsiginfo tcpsndbuf tcprcvbuf othersockbuf dgramrcvbuf numothersock dcachesize numfile dummy20 dummy21 "
         "dummy22 numiptent swappages").split()
 UNLIMITED = (1 << 63) - 1
-ENOMEM, ENFILE, ENOSPC, ENOLCK, ENOBUFS = 12, 23, 28, 37, 105
+EAGAIN, ENOMEM, ENFILE, ENOSPC, ENOLCK, ENOBUFS = 11, 12, 23, 28, 37, 105
 COUNTED = "numfile numtcpsock numothersock numflock numpty".split()
+BEGAN = time.strftime("%Y-%m-%dT%H:%M:%S")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -66,6 +67,9 @@ class Container(Group):
 
     def __init__(self, parent=labguest.CGROUP):
         super().__init__(parent=parent)
+        self.make()
+
+    def make(self):
         entries = Map("vz_ub", "=76Q")
         entries.set(self.id, *[0] * 76)
         entries.close()
@@ -139,7 +143,7 @@ class Limits(Programs):
     KINDS = (("file", "numfile", 1, ENFILE), ("tcp", "numtcpsock", 1, ENOBUFS), ("udp", "numothersock", 1, ENOBUFS),
              ("unix", "numothersock", 1, ENOMEM), ("pair", "numothersock", 2, ENOMEM),
              ("netlink", "numothersock", 1, ENOMEM), ("posix", "numflock", 1, ENOLCK), ("flock", "numflock", 1, ENOLCK),
-             ("pty", "numpty", 1, ENOSPC))
+             ("pty", "numpty", 1, ENOSPC), ("signal", "numsiginfo", 1, EAGAIN))
 
     def check(self, kind, row, each, error, threads):
         container = self.container()
@@ -151,11 +155,13 @@ class Limits(Programs):
         limit, tries = before + 40, 120 // threads
         container.limits(**{row: limit})
         (made, refused, errno, other), child = container.fill(kind, tries, threads)
+        self.assertEqual(refresh(), 0)
         now = container.row(row)
         self.assertEqual((made, refused, other, errno), (40 // each, tries * threads - 40 // each, 0, error))
         self.assertEqual((now.held, now.maxheld, now.failcnt), (limit, limit, refused))
         child.communicate()
         self.nothing_held(container)
+        self.assertEqual((refresh(), container.held(row)), (0, 0))
         self.assertEqual(container.row(row).maxheld, limit)
         self.assertEqual(container.uncounted, 0)
 
@@ -284,27 +290,32 @@ def tcp_without_descriptor(pid):
 
 
 def unix_sockets(pid):
-    """All of AF_UNIX in the network namespace of `pid`: those in the kernel's table, by sock_diag(7), and those that are
-    closed and live on because the other end still refers to them."""
-    home, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    os.setns(there, os.CLONE_NEWNET)
-    asker = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)  # NETLINK_SOCK_DIAG
-    os.setns(home, os.CLONE_NEWNET)
-    os.close(home)
-    os.close(there)
+    """All of AF_UNIX in the network namespace of `pid`. Besides those that sock_diag(7) knows there are connections that
+    nobody has accepted, and closed ones that live on because the other end still refers to them."""
+    table, no_inode = 0, 0
+    asker = netlink_in(pid, 4)  # NETLINK_SOCK_DIAG
     # SOCK_DIAG_BY_FAMILY, dump, all states, with the other end
     asker.send(struct.pack("=IHHII" "BBHIIIII", 40, 20, 0x301, 1, 0, socket.AF_UNIX, 0, 0, 0xffffffff, 0, 4, 0, 0))
-    table = no_inode = waiting = 0
     for kind, message in netlink_messages(asker):
         if kind == 2:
             raise OSError(-struct.unpack_from("=i", message)[0], "sock_diag")
-        inode, = struct.unpack_from("=I", message, 4)
-        other = {name: value for name, value in attributes_of(message[16:])}.get(2)
         table += 1
-        no_inode += other == bytes(4)
-        waiting += inode == 0 and other is not None and other != bytes(4)
+        no_inode += dict(attributes_of(message[16:])).get(2) == bytes(4)
     asker.close()
-    return table + no_inode - waiting
+    lines = [line.split() for line in pathlib.Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]]
+    waiting = [int(words[1], 16) for words in lines if words[6] == "0"]  # their reference counts
+    with_client = waiting.count(3)
+    return table + len(waiting) + no_inode - with_client + len(waiting) - with_client
+
+
+def netlink_in(pid, protocol):
+    home, there = os.open("/proc/self/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    os.setns(there, os.CLONE_NEWNET)
+    asker = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    os.setns(home, os.CLONE_NEWNET)
+    os.close(home)
+    os.close(there)
+    return asker
 
 
 def netlink_messages(asker):
@@ -351,12 +362,82 @@ class Control:
     refused = property(lambda self: self.get(3))
 
 
+class Walked(Programs):
+    """Rows that are added up when somebody reads."""
+
+    def test_socket_buffers(self):
+        container = self.container()
+        code = """
+import socket, time
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("127.0.0.1", 0))
+for size in (10, 1000, 5000):
+    udp.sendto(bytes(size), udp.getsockname())
+server = socket.create_server(("127.0.0.1", 0))
+one = socket.create_connection(server.getsockname())
+other, _ = server.accept()
+one.setblocking(False)
+try:
+    while True:
+        one.send(bytes(1 << 16))
+except BlockingIOError:
+    pass
+pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+pair[0].send(bytes(3000))
+time.sleep(1)
+print("ready", flush=True)
+input()
+"""
+        child = container.spawn("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", sys.executable, "-c", code)
+        self.assertEqual(child.stdout.readline().strip(), "ready")
+        self.assertEqual(refresh(), 0)
+        expected = self.buffers(child.pid)
+        seen = {name: container.held(name) for name in expected}
+        self.assertEqual(seen, expected)
+        self.assertGreater(min(seen.values()), 2000)
+        child.communicate("\n")
+        self.nothing_held(container)
+        refresh()
+        self.assertEqual({container.held(name) for name in expected}, {0})
+        self.assertEqual({name: container.row(name).maxheld for name in expected}, expected)
+
+    def buffers(self, pid):
+        """As ss(8) shows them."""
+        sums = dict.fromkeys(("tcpsndbuf", "tcprcvbuf", "othersockbuf", "dgramrcvbuf"), 0)
+        for words in ("-tamnH", "-uxamnH"):
+            out = run(["nsenter", "--net", f"--target={pid}", "ss", words], check=0).out
+            for memory in re.findall(r"skmem:\(([^)]*)\)", out):
+                count = {name: int(value) for name, value in re.findall(r"([a-z]+)(\d+)", memory)}
+                tcp = words == "-tamnH"
+                sums["tcprcvbuf" if tcp else "dgramrcvbuf"] += count["r"]
+                sums["tcpsndbuf" if tcp else "othersockbuf"] += count["w"] if tcp else count["t"]
+        return sums
+
+    def test_private_memory(self):
+        container = self.container()
+        container.configure()
+        worker = container.worker("fill", "file", 0, 1)
+        worker.stdout.readline()
+        refresh()
+        self.assertEqual(container.held("privvmpages"), container.state().held)
+        self.assertGreater(container.held("privvmpages"), 0)
+
+    def test_many_at_a_time(self):
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import ub; print(max(abs(ub.refresh()) for _ in range(50)))"
+        readers = [subprocess.Popen([sys.executable, "-c", code, pathlib.Path(__file__).parent], stdout=subprocess.PIPE,
+                                    text=True) for _ in range(4)]
+        answers = {int(reader.communicate(timeout=120)[0]) for reader in readers}
+        self.assertLessEqual(answers, {0, 16})  # EBUSY
+        self.assertEqual(refresh(), 0)
+
+
 class Truth(Programs):
     """Random operations in two containers with inner groups, and by a process outside; then everything is compared."""
 
     def start(self, containers, each=3, seed=1):
         """Workers in the inner groups of all, each container in a network namespace of its own."""
         self.control = Control(f"/tmp/ub_control{seed}")
+        self.control.park(1)
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in ends:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
@@ -456,23 +537,118 @@ class Truth(Programs):
                 return
             last = now
 
-    def check(self, seed, rounds=6):
+    def begin(self, seed, **limits):
         containers = [self.container(), self.container()]
         self.addCleanup(lambda: [path.rmdir() for c in containers for path in c.path.iterdir() if path.is_dir()])
         self.start(containers, seed=seed)
-        for _ in range(rounds):
-            self.go_on(OPERATIONS // rounds)
-            self.compare(containers)
-        print(f"# {self.control.done} operations, {self.control.refused} refused; "
-              f"most: {[{n: r.maxheld for n, r in c.rows().items() if r.maxheld} for c in containers]}")
+        self.pause()
+        for container in containers:
+            container.limits(**limits)
+        return containers
+
+    def end(self, containers):
+        print(f"# {self.control.done} operations, {self.control.refused} refused; most: "
+              f"{[{name: row.maxheld for name, row in c.rows().items() if row.maxheld} for c in containers]}")
         for container in containers:
             container.kill()
             for worker in self.workers[container]:
                 worker.wait()
         self.nothing_held(*containers)
 
+    def check(self, seed, rounds=6, **limits):
+        containers = self.begin(seed, **limits)
+        for _ in range(rounds):
+            self.go_on(OPERATIONS // rounds)
+            self.compare(containers)
+        self.end(containers)
+        return containers
+
     def test_without_limits(self):
         self.check(seed=1)
+
+    def test_at_their_limits(self):
+        limits = {"numfile": 45, "numtcpsock": 6, "numothersock": 15, "numflock": 12, "numpty": 3}
+        for container in self.check(2, **limits):
+            rows = container.rows()
+            for name, limit in limits.items():
+                self.assertGreater(rows[name].failcnt, 0, name)
+                if name != "numflock":  # unlocking may split a range
+                    self.assertLessEqual(rows[name].maxheld, limit, name)
+
+    def test_programs_replaced_under_load(self):
+        containers = self.begin(3)
+        for _ in range(3):
+            self.go_on(2000)
+            vz_bpf("load")
+            self.compare(containers)
+        self.end(containers)
+
+    def test_programs_that_come_later(self):
+        """What was there before is nobody's: its end changes nothing."""
+        containers = self.begin(4)
+        self.go_on(5000)
+        vz_bpf("unload", check=0)
+        time.sleep(1)
+        vz_bpf("load")
+        for container in containers:
+            container.make()
+        self.go_on(5000)
+        self.pause()
+        self.settle(containers)
+        for container in containers:
+            for name, row in container.rows().items():
+                self.assertLess(row.held, 1000, f"{name} went below zero")
+        self.end(containers)
+
+
+class Zz_Faults(Programs):
+    """Last: programs and maps are taken away."""
+
+    def reload(self):
+        vz_bpf("unload", check=0)
+        vz_bpf("load")
+
+    def test_full_map(self):
+        """What it has no room for is counted nowhere, and that is told."""
+        vz_bpf("unload", check=0)
+        self.addCleanup(self.reload)
+        PINS.mkdir(parents=True)
+        path = ctypes.create_string_buffer(str(PINS / "vz_ub_sock").encode())
+        fd = bpf(0, struct.pack("=5I", 1, 8, 16, 8, 1))  # BPF_MAP_CREATE: a hash of 8 entries
+        bpf(6, struct.pack("=QI", ctypes.addressof(path), fd))  # BPF_OBJ_PIN
+        os.close(fd)
+        vz_bpf("load")
+        container = self.container()
+        container.limits(numothersock=15)
+        (made, refused, _, _), child = container.fill("udp", 20, 1)
+        self.assertEqual((made, refused), (20, 0))
+        container.rows()
+        self.assertEqual((container.held("numothersock"), container.uncounted), (8, 12))
+        child.communicate()
+        self.nothing_held(container)
+
+    def test_wiped_pins(self):
+        for pin in PINS.iterdir():
+            pin.unlink()
+        self.addCleanup(self.reload)
+        found = programs(vz_bpf("load"))
+        self.assertTrue(found["ub_sock_create"]["attached"])
+        container = self.container()
+        self.assertEqual(container.fill("udp", 20, 1)[0][0], 20)
+        self.assertEqual(container.held("numothersock"), 20)
+
+    def test_one_program_missing(self):
+        (PINS / "link_ub_pty_charge").unlink()
+        self.addCleanup(self.reload)
+        found = programs(vz_bpf("status"))
+        self.assertFalse(found["ub_pty_charge"]["attached"])
+        self.assertIn("not loaded", found["ub_pty_charge"]["reason"])
+        self.assertTrue(found["ub_pty_free"]["attached"])
+
+    def test_y_nothing_in_the_kernel_log(self):
+        log = run(["dmesg", "--since", BEGAN], check=0).out
+        bad = re.compile(r"BUG|WARNING:|Oops|Call Trace|general protection|hung task|blocked for more|lockdep|refcount")
+        self.assertEqual([line for line in log.splitlines() if bad.search(line)], [])
 
 
 def terminals():

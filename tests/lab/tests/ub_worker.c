@@ -4,6 +4,7 @@
  *
  * ub_worker fill KIND TRIES THREADS     TRIES times in each thread; "MADE REFUSED ERRNO OTHER" when all have ended, then
  *                                       waits for a line and ends. KIND: file tcp udp unix pair netlink posix flock pty
+ *                                       signal
  * ub_worker connect PORT TRIES          so many connections to 127.0.0.1:PORT, then as above
  * ub_worker listen                      "PORT 0 0 0", then as above; accepts nothing
  * ub_worker mix CONTROL MAILBOX SEED LOCKFILE GROUP...   random operations as long as the control page says so
@@ -61,6 +62,8 @@ static int make(const char *kind, int number)
 		return socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 	if (!strcmp(kind, "pty"))
 		return open("/dev/ptmx", O_RDWR | O_NOCTTY);
+	if (!strcmp(kind, "signal"))
+		return sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = number});
 	if (!strcmp(kind, "posix")) {
 		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2L * number, .l_len = 1};
 
@@ -119,7 +122,12 @@ static int run_fill(int threads)
 {
 	pthread_t thread[16];
 
+	sigset_t blocked;
+
 	lock_file = open_lock_file();
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	pthread_barrier_init(&fill.begin, NULL, (unsigned)threads);
 	for (int i = 0; i < threads; i++)
 		if (pthread_create(&thread[i], NULL, fill_thread, (void *)(intptr_t)i))
@@ -375,10 +383,13 @@ static void make_socket(void)
 static void talk(void)
 {
 	char buffer[512] = {0};
-	int fd = some(), accepts = 0;
+	int fd = some(), accepts = 0, type = 0;
 	socklen_t size = sizeof(accepts);
 
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size) || accepts)
+		return;
+	/* A closed socket lives on while another one has a datagram of it to read, and nothing tells the test. */
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) || type != SOCK_STREAM)
 		return;
 	if (draw(2))
 		send(fd, buffer, 1 + draw(sizeof(buffer)), MSG_DONTWAIT | MSG_NOSIGNAL);
