@@ -2,6 +2,7 @@
 #include "libvz/container/sample.h"
 
 #include <algorithm>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,23 +47,44 @@ Value minus(Value a, Value b) {
   return *a > *b ? *a - *b : 0;
 }
 
+// The groups of a container; on cgroup v2 one directory for all controllers.
+class Groups {
+ public:
+  Groups(const SampleSources& sources, Ctid id) : sources_(sources), id_(id) {}
+
+  // nullptr: there is none.
+  const GroupDir* in(const std::string& mount) {
+    for (const auto& [path, dir] : open_)
+      if (path == mount) return dir ? &*dir : nullptr;
+    auto& [path, dir] = open_.emplace_back(mount, std::nullopt);
+    if (auto opened = GroupDir::open(mount, id_)) dir = *std::move(opened);
+    return dir ? &*dir : nullptr;
+  }
+  const SampleSources& sources() const { return sources_; }
+
+ private:
+  const SampleSources& sources_;
+  Ctid id_;
+  std::deque<std::pair<std::string, std::optional<GroupDir>>> open_;
+};
+
 // The files of one controller of a container, each read at most once.
 class Files {
  public:
-  Files(const ControllerMount& mount, Ctid id) : mount_(mount), id_(id) {}
+  Files(const ControllerMount& mount, const GroupDir* dir) : v2_(mount.v2), dir_(dir) {}
 
-  bool v2() const { return mount_.v2; }
+  bool v2() const { return v2_; }
   const std::string& text(const char* file) {
     for (const auto& [name, text] : read_)
       if (name == file) return text;
-    return read_.emplace_back(file, read_group_file(mount_, id_, file).value_or("")).second;
+    return read_.emplace_back(file, dir_ ? dir_->read(file).value_or("") : "").second;
   }
   Value value(const char* file) { return number(text(file)); }
   Value field(const char* file, std::string_view name) { return vz::field(text(file), name); }
 
  private:
-  const ControllerMount& mount_;
-  Ctid id_;
+  bool v2_;
+  const GroupDir* dir_;
   std::vector<std::pair<std::string_view, std::string>> read_;
 };
 
@@ -136,9 +158,10 @@ void sample_cpu(Files& f, Sample& s) {
   if (f.v2() && s.cpu_ns) *s.cpu_ns *= 1000;
 }
 
-void sample_private(const SampleSources& sources, Ctid id, Sample& s) {
-  auto group = unified_group_id(sources.cgroups, id);
-  auto state = group ? sources.maps->read_state(*group) : Result<std::optional<vz_state>>(std::nullopt);
+void sample_private(Groups& groups, Sample& s) {
+  const auto* dir = groups.in(groups.sources().cgroups.unified);
+  auto group = dir ? dir->id() : fail(Code::unsupported, "no cgroup2");
+  auto state = group ? groups.sources().maps->read_state(*group) : Result<std::optional<vz_state>>(std::nullopt);
   if (!state || !*state) return;
   s.privvm_held = (*state)->privvm_held * kPage;
   s.privvm_max = (*state)->privvm_maxheld * kPage;
@@ -155,15 +178,16 @@ constexpr Readings kMemory{Reading::ram_held,     Reading::ram_max,  Reading::ra
 
 Sample sample_cgroups(const SampleSources& sources, Ctid id, const Readings& wanted) {
   Sample s;
+  Groups groups(sources, id);
   auto files = [&](Controller c, const Readings& group) -> std::optional<Files> {
     const auto* mount = wanted.any(group) ? sources.cgroups.find(c) : nullptr;
-    return mount ? std::optional<Files>(std::in_place, *mount, id) : std::nullopt;
+    return mount ? std::optional<Files>(std::in_place, *mount, groups.in(mount->path)) : std::nullopt;
   };
   if (auto f = files(Controller::pids, kProcesses)) sample_processes(*f, wanted, s);
   if (auto f = files(Controller::memory, kMemory))
     f->v2() ? sample_memory_v2(*f, wanted, s) : sample_memory_v1(*f, wanted, s);
   if (auto f = files(Controller::cpuacct, {Reading::cpu})) sample_cpu(*f, s);
-  if (sources.maps && wanted.has(Reading::privvm)) sample_private(sources, id, s);
+  if (sources.maps && wanted.has(Reading::privvm)) sample_private(groups, s);
   return s;
 }
 
