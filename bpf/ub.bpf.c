@@ -373,8 +373,10 @@ int BPF_PROG(ub_sock_clone, struct sock* sk, struct sock* newsk) {
 /* What a task has begun and not finished --------------------------------------------------------------------------- */
 
 struct begun {
-  __u64 lock_container; /* pays for a lock that is not there yet */
-  __u64 pty_file;       /* pays for a terminal that is not there yet */
+  __u64 lock_container;   /* pays for a lock that is not there yet */
+  __u64 pty_file;         /* pays for a terminal that is not there yet */
+  __u64 signal_container; /* pays for a signal that is not in its queue yet */
+  int signal, pad;
 };
 
 struct {
@@ -420,15 +422,6 @@ int ub_flock_free(struct pt_regs* ctx) {
     return 0;
   }
   mine = begun(0);
-  if (mine && mine->lock_container) forget_lock(mine);
-  return 0;
-}
-
-/* Early in the task's end; locks that it still has go after that, and need no leave. */
-SEC("tp_btf/sched_process_exit")
-int ub_flock_exit(void* ctx) {
-  struct begun* mine = begun(0);
-
   if (mine && mine->lock_container) forget_lock(mine);
   return 0;
 }
@@ -624,13 +617,59 @@ static __noinline __u64 signals_in(__u64 container) {
   return found;
 }
 
+/* Signals on their way into a queue, by container. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, VZ_BPF_MAX_CTS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, __u64);
+  __type(value, __u64);
+  __uint(pinning, LIBBPF_PIN_BY_NAME);
+} vz_ub_sending SEC(".maps");
+
+static __always_inline __u64* sending_to(__u64 container) {
+  __u64 none = 0;
+
+  bpf_map_update_elem(&vz_ub_sending, &container, &none, BPF_NOEXIST);
+  return bpf_map_lookup_elem(&vz_ub_sending, &container);
+}
+
+static __always_inline void end_sending(struct begun* mine) {
+  __u64 container = mine->signal_container;
+  __u64* sending = bpf_map_lookup_elem(&vz_ub_sending, &container);
+
+  mine->signal_container = 0;
+  if (sending) __sync_fetch_and_add(sending, -1);
+}
+
+/* Under a spinlock with interrupts off: the signal is in its queue, or will not be. */
+SEC("tp_btf/signal_generate")
+int BPF_PROG(ub_siginfo_free, int sig) {
+  struct begun* mine = begun(0);
+
+  if (mine && mine->signal_container && mine->signal == sig) end_sending(mine);
+  return 0;
+}
+
+/* Early in the task's end: what it began comes to nothing. Locks that it has go after that, and need no leave. */
+SEC("tp_btf/sched_process_exit")
+int ub_task_exit(void* ctx) {
+  struct begun* mine = begun(0);
+
+  if (!mine) return 0;
+  if (mine->lock_container) forget_lock(mine);
+  if (mine->signal_container) end_sending(mine);
+  return 0;
+}
+
 /*
  * No program sees all ways in which a signal leaves its queue. So what is asked for is added up, and when that seems
  * too much, what there is gets counted. Refused is only what may be: signals that come with a value, from user space.
  */
 SEC("lsm/task_kill")
 int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginfo* info, int sig, void* cred, int ret) {
-  __u64 container, bound, before, now;
+  __u64 *sending, container, bound, before, now;
+  struct begun* mine;
   struct vz_ub* ub;
 
   if (ret || sig < SIGRTMIN || BPF_CORE_READ(info, si_code) == SI_USER) return ret;
@@ -638,13 +677,23 @@ int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginf
   bound = container ? bound_of(container, VZ_UB_NUMSIGINFO, HARD) : VZ_UB_UNLIMITED;
   ub = bpf_map_lookup_elem(&vz_ub, &container);
   if (!ub || bound >= VZ_UB_UNLIMITED) return 0;
+  mine = begun(BPF_LOCAL_STORAGE_GET_F_CREATE);
+  sending = sending_to(container);
+  if (!mine || !sending) return 0;
+  if (mine->signal_container) end_sending(mine);
   before = ub->held[VZ_UB_NUMSIGINFO];
-  if (before >= bound) __sync_val_compare_and_swap(&ub->held[VZ_UB_NUMSIGINFO], before, signals_in(container));
-  if (!add_below(&ub->held[VZ_UB_NUMSIGINFO], bound, &now)) {
-    __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMSIGINFO], 1);
-    return -EAGAIN;
+  if (before >= bound) {
+    now = *sending; /* first: they may get into a queue while it is counted, and are too many then, not too few */
+    now += signals_in(container);
+    __sync_val_compare_and_swap(&ub->held[VZ_UB_NUMSIGINFO], before, now);
   }
-  return 0;
+  __sync_fetch_and_add(sending, 1);
+  mine->signal_container = container;
+  mine->signal = sig;
+  if (add_below(&ub->held[VZ_UB_NUMSIGINFO], bound, &now)) return 0;
+  end_sending(mine);
+  __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMSIGINFO], 1);
+  return -EAGAIN;
 }
 
 /* What has to be walked when somebody reads -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Beancounters on a stock kernel: what bpf/ub.bpf.c counts is what there is, and no more than allowed.
 
-VZ_TEST_UB_OPERATIONS: how many operations the random tests do (default 60000).
+VZ_TEST_UB_OPERATIONS: how many operations the random tests do (default 20000).
 """
 import array
 import ctypes
@@ -25,7 +25,7 @@ from labguest import MIB
 from vzbpf import PINS, Group, Map, bpf, programs, vz_bpf
 from vzhost import run, wait_for
 
-OPERATIONS = int(os.environ.get("VZ_TEST_UB_OPERATIONS", "60000"))
+OPERATIONS = int(os.environ.get("VZ_TEST_UB_OPERATIONS", "20000"))
 WORKER = pathlib.Path("/tmp/ub_worker")
 ROWS = ("kmemsize lockedpages privvmpages shmpages dummy4 numproc physpages vmguarpages oomguarpages numtcpsock numflock "
         "numpty numsiginfo tcpsndbuf tcprcvbuf othersockbuf dgramrcvbuf numothersock dcachesize numfile dummy20 dummy21 "
