@@ -268,6 +268,12 @@ struct vz_oom_event {
 	char comm[TASK_COMM_LEN];
 };
 
+struct genl_info;
+struct sk_buff;
+struct vz_addrs *vz_get_addrs(struct genl_info *info, unsigned int *fields);
+int vz_put_addrs_of(struct sk_buff *skb, u64 cgroup_id);
+int vz_cmd_ub_maps(struct sk_buff *skb, struct genl_info *info);
+
 int vz_netlink_init(void);
 void vz_netlink_oom(const struct vz_oom_event *event);
 void vz_netlink_exit(void);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The generic netlink family of include/uapi/linux/vz.h. */
-#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/ctype.h>
 #include <linux/netlink.h>
@@ -126,50 +125,6 @@ static int vz_get_ct(struct genl_info *info, struct vz_ct_info *ct, unsigned int
 	return 0;
 }
 
-static bool vz_get_addr(const struct nlattr *attr, struct vz_addr *addr)
-{
-	addr->type = nla_type(attr);
-	if (addr->type == VZ_ADDR_IPV4 && nla_len(attr) == sizeof(addr->ipv4))
-		nla_memcpy(&addr->ipv4, attr, sizeof(addr->ipv4));
-	else if (addr->type == VZ_ADDR_IPV6 && nla_len(attr) == sizeof(addr->ipv6))
-		nla_memcpy(&addr->ipv6, attr, sizeof(addr->ipv6));
-	else
-		return false;
-	return true;
-}
-
-/* NULL if the message has none, or an empty list. */
-static struct vz_addrs *vz_get_addrs(struct genl_info *info, unsigned int *fields)
-{
-	const struct nlattr *list = info->attrs[VZ_A_ADDRS], *attr;
-	struct vz_addrs *addrs;
-	unsigned int count = 0;
-	int rest;
-
-	if (!list)
-		return NULL;
-	nla_for_each_nested(attr, list, rest)
-		count++;
-	if (rest || count > VZ_ADDRS_MAX) {
-		NL_SET_ERR_MSG_ATTR(info->extack, list, "too many addresses, or a cut list");
-		return ERR_PTR(-EINVAL);
-	}
-	*fields |= VZ_CT_ADDRS;
-	if (!count)
-		return NULL;
-	addrs = kzalloc(struct_size(addrs, addr, count), GFP_KERNEL);
-	if (!addrs)
-		return ERR_PTR(-ENOMEM);
-	nla_for_each_nested(attr, list, rest) {
-		if (!vz_get_addr(attr, &addrs->addr[addrs->count++])) {
-			NL_SET_ERR_MSG_ATTR(info->extack, attr, "neither IPv4 nor IPv6");
-			kfree(addrs);
-			return ERR_PTR(-EINVAL);
-		}
-	}
-	return addrs;
-}
-
 static int vz_unknown(struct genl_info *info, int ret)
 {
 	if (ret == -ENOENT)
@@ -235,39 +190,6 @@ static int vz_cmd_ct_del(struct sk_buff *skb, struct genl_info *info)
 	return ret ?: vz_unknown(info, vz_ct_del(id));
 }
 
-static int vz_put_addr_list(struct sk_buff *skb, const struct vz_addrs *addrs)
-{
-	struct nlattr *list = nla_nest_start(skb, VZ_A_ADDRS);
-	unsigned int n;
-	int ret = list ? 0 : -EMSGSIZE;
-
-	for (n = 0; n < addrs->count && !ret; n++) {
-		const struct vz_addr *addr = &addrs->addr[n];
-
-		if (addr->type == VZ_ADDR_IPV4)
-			ret = nla_put(skb, addr->type, sizeof(addr->ipv4), &addr->ipv4);
-		else
-			ret = nla_put(skb, addr->type, sizeof(addr->ipv6), &addr->ipv6);
-	}
-	if (!ret)
-		nla_nest_end(skb, list);
-	return ret;
-}
-
-static int vz_put_addrs_of(struct sk_buff *skb, u64 cgroup_id)
-{
-	const struct vz_addrs *addrs;
-	const struct vz_ct *ct;
-	int ret;
-
-	rcu_read_lock();
-	ct = vz_ct_lookup(cgroup_id);
-	addrs = ct ? rcu_dereference(ct->addrs) : NULL;
-	ret = addrs ? vz_put_addr_list(skb, addrs) : 0;
-	rcu_read_unlock();
-	return ret;
-}
-
 static int vz_put_ct(struct sk_buff *skb, const struct vz_ct_info *ct)
 {
 	if (nla_put_u64_64bit(skb, VZ_A_CGROUP_ID, ct->cgroup_id, VZ_A_PAD) ||
@@ -323,82 +245,6 @@ static int vz_cmd_ct_get(struct sk_buff *skb, struct genl_info *info)
 	if (!ret)
 		ret = vz_unknown(info, vz_ct_get(id, &ct));
 	return ret ?: vz_reply(info, VZ_CMD_CT_GET, &ct);
-}
-
-static struct bpf_map *vz_get_map(struct genl_info *info, enum vz_attr attr)
-{
-	struct bpf_map *map = bpf_map_get(nla_get_u32(info->attrs[attr]));
-
-	if (IS_ERR(map))
-		NL_SET_ERR_MSG_ATTR(info->extack, info->attrs[attr], "not a BPF map");
-	return map;
-}
-
-static struct bpf_prog *vz_get_refresh(struct genl_info *info)
-{
-	const struct nlattr *attr = info->attrs[VZ_A_UB_REFRESH_FD];
-	struct bpf_prog *prog;
-
-	if (!attr)
-		return NULL;
-	prog = bpf_prog_get_type_dev(nla_get_u32(attr), BPF_PROG_TYPE_SYSCALL, false);
-	if (IS_ERR(prog))
-		NL_SET_ERR_MSG_ATTR(info->extack, attr, "not a BPF program of type syscall");
-	return prog;
-}
-
-/* Both maps, or nothing at all. */
-static int vz_check_ub(struct genl_info *info)
-{
-	struct nlattr **attrs = info->attrs;
-
-	if (!attrs[VZ_A_UB_FD] == !attrs[VZ_A_UB_CONF_FD] &&
-	    (attrs[VZ_A_UB_FD] || !attrs[VZ_A_UB_REFRESH_FD]))
-		return 0;
-	NL_SET_ERR_MSG(info->extack, "the counters and the limits belong together");
-	return -EINVAL;
-}
-
-static int vz_set_ub(struct genl_info *info, struct bpf_map *ub, struct bpf_map *conf)
-{
-	struct bpf_prog *refresh = vz_get_refresh(info);
-	int ret;
-
-	if (IS_ERR(refresh))
-		return PTR_ERR(refresh);
-	ret = vz_ub_set_maps(ub, conf, refresh);
-	if (ret && refresh)
-		bpf_prog_put(refresh);
-	if (ret == -EINVAL)
-		NL_SET_ERR_MSG(info->extack, "no map or program for beancounters");
-	return ret;
-}
-
-/* The descriptors are those of current, who sends. */
-static int vz_cmd_ub_maps(struct sk_buff *skb, struct genl_info *info)
-{
-	struct bpf_map *ub, *conf;
-	int ret;
-
-	ret = vz_check_ub(info);
-	if (ret)
-		return ret;
-	if (!info->attrs[VZ_A_UB_FD])
-		return vz_ub_set_maps(NULL, NULL, NULL);
-	ub = vz_get_map(info, VZ_A_UB_FD);
-	if (IS_ERR(ub))
-		return PTR_ERR(ub);
-	conf = vz_get_map(info, VZ_A_UB_CONF_FD);
-	if (IS_ERR(conf)) {
-		bpf_map_put(ub);
-		return PTR_ERR(conf);
-	}
-	ret = vz_set_ub(info, ub, conf);
-	if (ret) {
-		bpf_map_put(ub);
-		bpf_map_put(conf);
-	}
-	return ret;
 }
 
 static int vz_dump_start(struct netlink_callback *cb)

@@ -7,7 +7,6 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/memcontrol.h>
-#include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/page_counter.h>
 #include <linux/rcupdate_trace.h>
@@ -421,6 +420,3 @@ void vz_ub_exit(void)
 {
 	vz_ub_replace(NULL);
 }
-
-/* Of bpf_map_get(); MODULE_IMPORT_NS() wants a string or none, depending on the kernel. */
-MODULE_INFO(import_ns, "BPF_INTERNAL");
