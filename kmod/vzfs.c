@@ -93,8 +93,17 @@ u32 vzfs_ctid(const struct seq_file *m)
 static int vzfs_open(struct inode *inode, struct file *file)
 {
 	const struct vzfs_node *node = &vzfs_nodes[vzfs_node_of(inode)];
+	static struct lock_class_key key;
+	struct seq_file *m;
+	int ret;
 
-	return node->list ? vz_list_open(file, node->list) : single_open(file, node->show, NULL);
+	ret = node->list ? vz_list_open(file, node->list) : single_open(file, node->show, NULL);
+	if (ret)
+		return ret;
+	/* the host's own file, of the usual class, is read with this one locked */
+	m = file->private_data;
+	lockdep_set_class(&m->lock, &key);
+	return 0;
 }
 
 static int vzfs_release(struct inode *inode, struct file *file)
