@@ -230,13 +230,21 @@ Result<> UbMaps::remove(std::uint64_t cgroup_id) const {
 }
 
 Result<> UbMaps::refresh() const {
-  UniqueFd program = VZ_TRY(open_bpf_pin("BPF program", dir_ + "/prog_ub_refresh"));
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
-  attr.test.prog_fd = static_cast<__u32>(program.get());
-  if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + dir_ + "/prog_ub_refresh");
-  if (attr.test.retval == 0) return {};
-  return fail(Error::from_errno(-static_cast<int>(attr.test.retval), "BPF program " + dir_ + "/prog_ub_refresh"));
+  const std::string path = dir_ + "/prog_ub_refresh";
+  UniqueFd program = VZ_TRY(open_bpf_pin("BPF program", path));
+  // Busy: somebody else walks, vz.ko perhaps, and may have begun before now. One after the other, all get their turn.
+  constexpr int kTries = 100;
+  int error = EBUSY;
+  for (int i = 0; i < kTries && error == EBUSY; ++i) {
+    if (i > 0) ::usleep(1000);
+    bpf_attr attr;
+    std::memset(&attr, 0, sizeof attr);
+    attr.test.prog_fd = static_cast<__u32>(program.get());
+    if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + path);
+    error = -static_cast<int>(attr.test.retval);
+  }
+  if (error == 0) return {};
+  return fail(Error::from_errno(error, "BPF program " + path));
 }
 
 Result<std::optional<vz_ub>> UbMaps::read(std::uint64_t cgroup_id) const {

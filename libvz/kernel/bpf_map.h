@@ -89,7 +89,7 @@ class UbMaps {
   Result<> remove(std::uint64_t cgroup_id) const;  // both entries; missing ones are fine
 
   // Rows that need a walk (socket buffers, …) are as of the last refresh(), which takes time by the number of sockets
-  // of all containers, not by the number of containers. One caller at a time: others wait in the kernel.
+  // of all containers, not by the number of containers. One caller at a time: others wait.
   Result<> refresh() const;
   Result<std::optional<vz_ub>> read(std::uint64_t cgroup_id) const;
   Result<std::vector<Entry>> read_all() const;  // sorted by cgroup id; a batch: 1000 containers take well below 10 ms
