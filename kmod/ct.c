@@ -330,6 +330,23 @@ bool vz_view_get(struct vz_view *view)
 	return found;
 }
 
+/*
+ * By id, which finds only what the reader's cgroup namespace has; a reader in a
+ * container has its own namespace, and the container's group is above that.
+ */
+static struct cgroup *vz_cgroup_get(u64 id)
+{
+	struct cgroup *cgrp;
+
+	rcu_read_lock();
+	for (cgrp = task_dfl_cgroup(current); cgrp; cgrp = cgroup_parent(cgrp)) {
+		if (cgroup_id(cgrp) == id && cgroup_tryget(cgrp))
+			break;
+	}
+	rcu_read_unlock();
+	return cgrp ?: cgroup_get_from_id(id);
+}
+
 /**
  * vz_view_find() - a container by its cgroup
  * @cgroup_id: the id of the cgroup
@@ -339,7 +356,7 @@ bool vz_view_get(struct vz_view *view)
  */
 bool vz_view_find(u64 cgroup_id, struct vz_view *view)
 {
-	struct cgroup *cgrp = cgroup_get_from_id(cgroup_id);
+	struct cgroup *cgrp = vz_cgroup_get(cgroup_id);
 	struct vz_ct *ct;
 	bool found;
 

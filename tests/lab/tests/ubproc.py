@@ -447,6 +447,14 @@ class Seen(UbTest):
         self.assertEqual(self.one.output("ls", "/proc/bc").split(), ["101", "resources"])
         self.assertNotEqual(self.one.command("cat", "/proc/bc/102/resources").wait(), 0)
 
+    def test_in_a_cgroup_namespace(self):
+        """As a container has it: its own group is above the root that it sees."""
+        for name in ("user_beancounters", "bc/resources"):
+            self.assertEqual(set(table(self.one.output("unshare", "-C", "cat", f"/proc/{name}"))), {101})
+        self.assertEqual(len(self.one.output("unshare", "-C", "cat", "/proc/bc/101/resources").splitlines()), 21)
+        self.assertEqual(self.one.output("unshare", "-C", "cut", "-c-10", "/proc/vz/veinfo"), "       101\n")
+        self.assertEqual(len(self.one.output("unshare", "-C", "cat", "/proc/vz/vestat").splitlines()), 3)
+
     def test_of_the_host_all(self):
         self.assertEqual(set(table(read("user_beancounters"))), {0, 101, 102})
         self.assertEqual(sorted(os.listdir("/proc/bc")), ["101", "102", "resources"])
