@@ -225,6 +225,8 @@ class Bytes(UbTest):
         self.golden("veip", read("vz/veip"))
 
     def test_vestat(self):
+        for ctid in (101, 4101):
+            self.genl.do(SET, cgroup_id=self.id_of(ctid), boot_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 2 * SECOND)
         lines = read("vz/vestat").splitlines(keepends=True)
         self.assertEqual({len(line) for line in lines}, {252})
         cells = [re.findall(r".{20}(?=[ \n])", line.replace("\n", " ") if n > 1 else line, re.S) for n, line in enumerate(lines)]
