@@ -102,13 +102,12 @@ Result<> delegate(int fd, uid_t uid, gid_t gid) {
 
 // memory.low of a container counts only as far as the groups above it have some to hand down. All containers together
 // are spared half of the host's RAM, so that the host's own processes are not the first to lose theirs.
-// Where systemd runs, vz.slice and the scope have it as a property (MemoryLow=).
-void hand_down_memory_low(int slice, int scope) {
+// Where systemd runs, vz.slice has it as a property (MemoryLow=).
+void hand_down_memory_low(int slice) {
   auto memory = host_memory();
   auto now = read_file_at(slice, "memory.low");
   if (memory && now && trim(*now) == "0")
     (void)write_kernel_file_at(slice, "memory.low", std::to_string(memory->ram / 2));
-  (void)write_kernel_file_at(scope, "memory.low", "max");
 }
 
 // P, P/ct and P/ct/ns of cgroup2. Inner groups must be empty before their controllers can be handed on, so the
@@ -123,7 +122,7 @@ Result<> fill_unified(const CgroupHost& host, int root, int slice, int scope, in
     if (!host.systemd_manages) {
       enable_controllers(root, wanted);
       enable_controllers(slice, wanted);
-      hand_down_memory_low(slice, scope);
+      hand_down_memory_low(slice);
     }
     enable_controllers(scope, wanted);
     enable_controllers(ct, wanted);

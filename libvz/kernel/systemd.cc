@@ -129,7 +129,7 @@ class Connection {
       return tl::unexpected(refusal);
     }
     const char* path = nullptr;
-    if (lib_.message_read(reply, "o", &path) >= 0) job_.path = path;
+    if (lib_.message_read(reply, "o", &path) >= 0 && path) job_.path = path;
     lib_.message_unref(reply);
     return {};
   }
@@ -179,7 +179,7 @@ Message* new_call(Connection& c, const char* method) {
 
 // Shutdown order: the scope must outlive vz.service, whose stop shuts containers down properly. "Before" in start
 // order is "after" when stopping; the default dependencies would stop both at once.
-// No limits here: they sit in P/ct, where a daemon-reload cannot touch them. MemoryLow= is what P/ct may share out.
+// No limits here: they sit in P/ct, where a daemon-reload cannot touch them. MemoryLow= follows P/ct: set_memory_low().
 // `systemctl stop` of the scope: SIGTERM would reboot a container with busybox init and be ignored by systemd, so the
 // signal is the one that systemd(1) shuts down on; whatever is left after the time gets SIGKILL.
 constexpr std::int32_t kPoweroffSignal = 34 + 4;             // SIGRTMIN+4, as systemd counts
@@ -188,14 +188,13 @@ constexpr std::uint64_t kStopTimeout = 30ull * 1000 * 1000;  // microseconds
 Message* scope_call(Connection& c, const Scope& s) {
   Message* m = new_call(c, "StartTransientUnit");
   if (!m) return nullptr;
-  int r = c.lib().message_append(m, "ssa(sv)a(sa(sv))", s.name.c_str(), "fail", 13,   //
+  int r = c.lib().message_append(m, "ssa(sv)a(sa(sv))", s.name.c_str(), "fail", 12,   //
                                  "Description", "s", s.description.c_str(),           //
                                  "Slice", "s", s.slice.c_str(),                       //
                                  "Delegate", "b", 1,                                  //
                                  "CollectMode", "s", "inactive-or-failed",            //
                                  "TasksMax", "t", UINT64_MAX,                         //
                                  "MemoryMax", "t", UINT64_MAX,                        //
-                                 "MemoryLow", "t", UINT64_MAX,                        //
                                  "KillSignal", "i", kPoweroffSignal,                  //
                                  "TimeoutStopUSec", "t", kStopTimeout,                //
                                  "DefaultDependencies", "b", 0,                       //
@@ -244,6 +243,18 @@ Result<> start_scope(const Scope& scope) {
 Result<> stop_unit(const std::string& name) {
   auto c = VZ_TRY(Connection::open());
   return stop_on(*c, name);
+}
+
+Result<> set_memory_low(const std::string& name, std::uint64_t bytes) {
+  auto c = VZ_TRY(Connection::open());
+  Message* m = new_call(*c, "SetUnitProperties");
+  constexpr int kRuntime = 1;
+  if (!m || c->lib().message_append(m, "sba(sv)", name.c_str(), kRuntime, 1, "MemoryLow", "t", bytes) < 0)
+    return fail(Code::system, "cannot compose a message to systemd");
+  auto done = c->queue(m);
+  if (!done)
+    return fail(Code::system, fmt::format("systemd does not set MemoryLow= of {}: {}", name, done.error().text));
+  return {};
 }
 
 Result<std::string> libsystemd() {

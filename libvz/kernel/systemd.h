@@ -3,6 +3,7 @@
 // libsystemd is loaded with dlopen when it is needed: vzctl neither depends on it nor pays for it elsewhere.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include <sys/types.h>
@@ -22,6 +23,8 @@ struct Scope {
 Result<> start_scope(const Scope& scope);
 // Stops a unit and waits until that is done; one that does not exist is fine.
 Result<> stop_unit(const std::string& name);
+// MemoryLow= of a unit, until it ends; UINT64_MAX is all.
+Result<> set_memory_low(const std::string& name, std::uint64_t bytes);
 // Whether libsystemd can be loaded; its path or the reason why not.
 Result<std::string> libsystemd();
 

@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""RAM and swap on cgroup v2 with a zram swap device: R, S and R+S hold, cuts reclaim, only the container pays."""
+"""RAM and swap on cgroup v2 with a zram swap device: R, S and R+S hold, cuts reclaim, only the container pays.
+
+VZ_TEST_WITHOUT=limits: no container has any limit of memory. VZ_TEST_WITHOUT=cut: limits of a running one are changed as
+`echo SIZE >memory.max` does, without looking first. VZ_TEST_WITHOUT=low: nobody is spared. The tests must fail then.
+"""
+import pathlib
+import re
+import subprocess
+import sys
 import threading
 import time
 
 import labguest
 import vzhost
-from labguest import MIB, events, number, set_, value, vmstat
+from labguest import CGROUP, MIB, WITHOUT, events, number, scope, value, vmstat
 from vzhost import vzctl
 
 
@@ -14,6 +22,23 @@ from vzhost import vzctl
 # and takes it back when it was too much (page_counter_try_charge(), mm/page_counter.c): a sample in between shows pages
 # that nobody got. One task charges here at a time. That this is the whole difference is read in the source, not traced.
 CHARGE_BATCH = 64 * 4096
+
+
+def write_limits(ctid, ram, swap):
+    for name, limit in (("memory.swap.max", swap), ("memory.max", ram)):
+        (scope(ctid) / "ct" / name).write_text(limit)
+
+
+def set_(ctid, ram_option, ram, swap_option, swap, **kw):
+    """`vzctl set --ram R --swap S --save`, or what the run was told to do instead."""
+    if "cut" in WITHOUT:
+        write_limits(ctid, ram, swap)
+        kw.pop("check", None)
+        return vzctl("status", ctid, **kw)
+    done = labguest.set_(ctid, ram_option, ram, swap_option, swap, **kw)
+    if "limits" in WITHOUT:
+        write_limits(ctid, "max", "max")
+    return done
 
 
 class Watch(threading.Thread):
@@ -38,11 +63,56 @@ class Watch(threading.Thread):
         self.join()
 
 
+def free_memory():
+    return int(re.search(r"MemFree: +(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) * 1024
+
+
+class Hog:
+    """A process of the host whose memory cannot be swapped; it takes more when told to."""
+    CODE = """
+import sys
+kept = []
+for line in sys.stdin:
+    kept.append(b"x" * (int(line) << 20))
+    print("done", flush=True)
+"""
+
+    def __init__(self, test):
+        self.group = CGROUP / "vztest-hog"
+        self.group.mkdir()
+        test.addCleanup(self.end)
+        (self.group / "memory.swap.max").write_text("0")
+        self.process = subprocess.Popen([sys.executable, "-c", self.CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, preexec_fn=lambda: (self.group / "cgroup.procs").write_text("0"))
+
+    def take(self, megabytes):
+        self.process.stdin.write(f"{megabytes}\n")
+        self.process.stdin.flush()
+        if self.process.stdout.readline() != "done\n":
+            raise AssertionError("the hog is dead")
+
+    def end(self):
+        if not self.group.exists():
+            return
+        self.process.kill()
+        self.process.communicate()
+        vzhost.wait_for(lambda: "populated 0" in (self.group / "cgroup.events").read_text(), what="the hog's end")
+        self.group.rmdir()
+
+
 class Memory(vzhost.HostTest):
     @classmethod
     def setUpClass(cls):
         vzhost.need("swap")
         vzhost.need("cgroup.swap")
+
+    def start(self, *options, **kw):
+        ctid = super().start(*options, **kw)
+        if "limits" in WITHOUT:
+            write_limits(ctid, "max", "max")
+        if "low" in WITHOUT:  # what P has more than P/ct goes down all the same
+            (scope(ctid) / "memory.low").write_text("max")
+        return ctid
 
     def fill(self, ctid, megabytes, check=0):
         """Anonymous memory in a file system of the container; its pages can go to swap and nowhere else."""
@@ -142,6 +212,31 @@ class Memory(vzhost.HostTest):
             set_(ctid, "--ram", ram, "--swap", swap, check=0)
         self.fill(ctid, 140)
         self.assertEqual(events(ctid)["oom_kill"], 0)
+
+    def test_the_host_runs_short_and_spares_who_uses_little(self):
+        """Both are far below R and have the same in use; one has less than it is guaranteed (R/2), the other more."""
+        slice_ = CGROUP / "vz.slice" / "memory.low"  # what is not claimed of it is shared out: as good as nothing
+        self.addCleanup(slice_.write_text, slice_.read_text() if slice_.exists() else "0")
+        spared = self.start("--ram", "512M", "--swap", "512M")
+        other = self.start("--ram", "512M", "--swap", "512M", "--oomguarpages", "1M")
+        for ctid in (spared, other):  # text that compresses well, so that swapping it out helps the host
+            self.inside(ctid, "mkdir -p /m; mount -t tmpfs -o size=1g none /m; "
+                              f"yes 0123456789 | head -c {160 * MIB} >/m/data")
+        slice_.write_text(str(170 * MIB))
+        before = self.digest(spared), self.digest(other)
+        hog, killed = Hog(self), vmstat("oom_kill")
+        hog.take(free_memory() // MIB)
+        taken = 0
+        while number(other, "memory.swap.current") < 80 * MIB and taken < 1000:
+            hog.take(8)
+            taken += 8
+        swapped = [number(ctid, "memory.swap.current") / MIB for ctid in (spared, other)]
+        print(f"# in swap: {swapped[0]:.0f} MiB of the spared, {swapped[1]:.0f} MiB of the other", flush=True)
+        self.assertGreaterEqual(swapped[1], 80)
+        self.assertLess(swapped[0], 16)
+        hog.end()
+        self.assertEqual((self.digest(spared), self.digest(other)), before)
+        self.assertEqual(vmstat("oom_kill"), killed)
 
 
 if __name__ == "__main__":
