@@ -68,7 +68,7 @@ struct Beancounters::Impl {
   struct Pass {
     const UbParts& wanted;
     Readings readings;
-    bool limits, counted, processes, kills;
+    bool limits, counted, kills;
     std::optional<Counted> map;
     ProcessFacts facts;
   };
@@ -76,15 +76,14 @@ struct Beancounters::Impl {
   Pass begin(const UbParts& wanted, std::size_t containers) const;
   UbSnapshot read(Ctid id, Pass& pass) const;
   UbLimits limits(Ctid id, std::optional<std::uint64_t> group) const;
-  void look_at_processes(Pass& pass, UbSnapshot& out) const;
+  void look_at_processes(Pass& pass, bool counted, UbSnapshot& out) const;
 };
 
 Beancounters::Impl::Pass Beancounters::Impl::begin(const UbParts& wanted, std::size_t containers) const {
   auto counts = [&](Ub row) { return abilities[static_cast<std::size_t>(row)].counted; };
-  Pass pass{wanted, ub_readings(wanted), false, false, false, false, {}, {}};
+  Pass pass{wanted, ub_readings(wanted), false, false, false, {}, {}};
   pass.limits = any_row([&](Ub row) { return wants_limits(wanted, row); });
   pass.counted = ub && any_row([&](Ub row) { return counts(row) && wanted.has(row); });
-  pass.processes = needs_processes(wanted, abilities);
   pass.kills = wanted.has(Ub::oomguarpages, UbPart::failcnt);
   if (!pass.counted) return pass;
   // Rows that fail to be walked keep the numbers of the last walk.
@@ -105,11 +104,15 @@ UbLimits Beancounters::Impl::limits(Ctid id, std::optional<std::uint64_t> group)
 }
 
 // The pid stays this process's while it lives: what was read of it before it is found dead is no reading.
-void Beancounters::Impl::look_at_processes(Pass& pass, UbSnapshot& out) const {
+void Beancounters::Impl::look_at_processes(Pass& pass, bool counted, UbSnapshot& out) const {
+  const UbAbilities none;
+  const auto& here = counted ? abilities : none;
+  if (!needs_processes(pass.wanted, here)) return;
+
   auto init = running_init(*host, out.id, boot_id);
   if (!init || !*init) return;
   UbSnapshot seen = out;
-  fill_from_processes(cgroups, **init, pass.wanted, abilities, pass.facts, seen);
+  fill_from_processes(cgroups, **init, pass.wanted, here, pass.facts, seen);
   if (is_alive(**init)) out = seen;
 }
 
@@ -122,9 +125,10 @@ UbSnapshot Beancounters::Impl::read(Ctid id, Pass& pass) const {
   Sample sample = sample_cgroups(sources, id, pass.readings);
   if (pass.kills && sample.oom_kills) *sample.oom_kills += earlier_oom_kills(*host, id);
   fill_from_sample(sample, out);
-  if (pass.map && group)
-    if (auto ub_now = pass.map->of(*group)) fill_from_map(*ub_now, abilities, out);
-  if (pass.processes) look_at_processes(pass, out);
+  // One that runs since before the programs were loaded, and was not told of yet, is not counted.
+  auto counted = pass.map && group ? pass.map->of(*group) : std::nullopt;
+  if (counted) fill_from_map(*counted, abilities, out);
+  look_at_processes(pass, counted || !pass.map, out);
   if (!pass.limits) return out;
   auto all = limits(id, group);
   for (std::size_t i = 0; i < kUbRows; ++i) {

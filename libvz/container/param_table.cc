@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::uint64_t kMax = Limit::kUnlimited;
 
+#define VZ_BY_PROGRAM " Needs the BPF programs of vzctl vswap start; refused without them."
+
 constexpr Param kParams[] = {
     // Memory. --ram and --swap share their keys with --physpages and --swappages.
     {"PHYSPAGES", "--ram", "SIZE", Kind::memory, Applies::online, "Memory",
@@ -49,11 +51,15 @@ constexpr Param kParams[] = {
     {"OOMGUARPAGES", "--oomguarpages", "BAR[:LIM]", Kind::pages, Applies::online, "Beancounters",
      "Memory up to which the container is spared while the host runs short and others have more than theirs, in pages "
      "or with a suffix; the barrier counts. Default: half of the RAM. Needs cgroup v2."},
-    {"NUMTCPSOCK", "--numtcpsock", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters", "Most TCP sockets."},
-    {"NUMFLOCK", "--numflock", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters", "Most file locks."},
-    {"NUMPTY", "--numpty", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters", "Most pseudo-terminals."},
+    {"NUMTCPSOCK", "--numtcpsock", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
+     "Most TCP sockets. Beyond it socket(2) fails with ENOBUFS, and new connections to a server are "
+     "dropped." VZ_BY_PROGRAM},
+    {"NUMFLOCK", "--numflock", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
+     "Most file locks. Beyond it fcntl(2) and flock(2) fail with ENOLCK." VZ_BY_PROGRAM},
+    {"NUMPTY", "--numpty", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
+     "Most pseudo-terminals. Beyond it opening /dev/ptmx fails with ENOSPC." VZ_BY_PROGRAM},
     {"NUMSIGINFO", "--numsiginfo", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
-     "Most pending signals with siginfo."},
+     "Most pending signals with siginfo. Beyond it sigqueue(3) fails with EAGAIN." VZ_BY_PROGRAM},
     {"TCPSNDBUF", "--tcpsndbuf", "BAR[:LIM]", Kind::bytes, Applies::not_enforced, "Beancounters",
      "Send buffers of all TCP sockets, in bytes or with a suffix."},
     {"TCPRCVBUF", "--tcprcvbuf", "BAR[:LIM]", Kind::bytes, Applies::not_enforced, "Beancounters",
@@ -63,12 +69,13 @@ constexpr Param kParams[] = {
     {"DGRAMRCVBUF", "--dgramrcvbuf", "BAR[:LIM]", Kind::bytes, Applies::not_enforced, "Beancounters",
      "Receive buffers of UDP and other datagram sockets, in bytes or with a suffix."},
     {"NUMOTHERSOCK", "--numothersock", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
-     "Most sockets other than TCP."},
-    {"NUMFILE", "--numfile", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters", "Most open files."},
+     "Most sockets other than TCP. Beyond it socket(2) fails with ENOBUFS or ENOMEM." VZ_BY_PROGRAM},
+    {"NUMFILE", "--numfile", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
+     "Most open files. Beyond it open(2) and its like fail with ENFILE." VZ_BY_PROGRAM},
     {"DCACHESIZE", "--dcachesize", "BAR[:LIM]", Kind::bytes, Applies::not_enforced, "Beancounters",
      "Kernel memory of busy directory entries and inodes, in bytes or with a suffix."},
     {"NUMIPTENT", "--numiptent", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
-     "Most packet filter rules."},
+     "Most packet filter rules. Beyond it new ones fail with ENOMEM." VZ_BY_PROGRAM},
     {"AVNUMPROC", "--avnumproc", "BAR[:LIM]", Kind::count, Applies::not_enforced, "Beancounters",
      "Average number of processes; a planning value, never a limit."},
 
@@ -292,6 +299,8 @@ static_assert(std::adjacent_find(kKeyIndex.begin(), kKeyIndex.end(),
                   kKeyIndex.end(),
               "two rows own one key");
 static_assert(kMax == 9223372036854775807ull);
+
+#undef VZ_BY_PROGRAM
 
 }  // namespace
 

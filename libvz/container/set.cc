@@ -114,6 +114,12 @@ Result<> add_limit_changes(const Context& ct, const Config& from, const Config& 
     auto now = cgroups.read(w.controller, w.file);
     out->push_back({"cgroup " + w.file, now ? std::string(trim(*now)) : "", w.value});
   }
+  const auto before = ub_limits(from), after = ub_limits(to);
+  auto text = [](const Limit& l) { return fmt::format("{}:{}", l.barrier, l.limit); };
+  for (const auto& r : ub_resources()) {
+    const auto i = static_cast<std::size_t>(r.id);
+    if (before[i] != after[i]) out->push_back({std::string("beancounter ") + r.name, text(before[i]), text(after[i])});
+  }
   return {};
 }
 
