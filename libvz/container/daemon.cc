@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "libvz/container/state.h"
+#include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/job.h"
 #include "libvz/kernel/process.h"
@@ -85,6 +86,7 @@ void Daemon::adopt_running() {
 }
 
 Result<> Daemon::run() {
+  if (auto host = CgroupHost::probe(); host && host->systemd_manages) next_sample_ = Clock::now();
   if (manager_) manager_->ready();
   while (!ending_ && !idle_too_long()) {
     auto events = VZ_TRY(poller_.wait(next_timeout()));
@@ -134,6 +136,7 @@ std::optional<std::chrono::milliseconds> Daemon::next_timeout() const {
     if (ward.throttled) consider(ward.throttled_until);
     if (ward.state == Ward::State::dying || (ward.state == Ward::State::ended && !held(id))) consider(ward.due);
   }
+  if (next_sample_ && !wards_.empty()) consider(*next_sample_);
   if (wards_.empty() && connections_.empty() && options_.idle_exit) consider(idle_since_ + *options_.idle_exit);
   if (!first) return std::nullopt;
   // Rounded up: waking a moment too early would spin.
@@ -151,6 +154,7 @@ void Daemon::tick() {
     if (ward.throttled && Clock::now() >= ward.throttled_until) resume_console(id, ward);
     next_step(id, ward);
   }
+  sample_usage();
   if (!wards_.empty() || !connections_.empty()) idle_since_ = Clock::now();
 }
 

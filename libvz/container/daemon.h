@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The state of vzd. daemon.cc is its loop, daemon_client.cc answers requests, daemon_console.cc drains consoles,
-// daemon_reaper.cc follows the end of containers, daemon_oom.cc reports OOM kills.
+// daemon_reaper.cc follows the end of containers, daemon_usage.cc keeps what they used, daemon_oom.cc reports OOM
+// kills.
 #pragma once
 
 #include <chrono>
@@ -12,6 +13,7 @@
 
 #include <vz/daemon.h>
 #include "libvz/base/fd.h"
+#include "libvz/container/usage_keep.h"
 #include "libvz/kernel/kmsg.h"
 #include "libvz/kernel/poller.h"
 #include "libvz/kernel/reboot_watch.h"
@@ -96,6 +98,10 @@ class Daemon {
   void erase(Ctid id);
   std::size_t jobs_running() const;
 
+  // daemon_usage.cc
+  void sample_usage();
+  void keep_ended(Ctid id);
+
   // daemon_oom.cc
   void watch_oom();
   void oom_event();
@@ -112,6 +118,8 @@ class Daemon {
   std::optional<VzEvents> oom_events_;  // one of these two
   std::optional<KernelLog> kernel_log_;
   std::map<Ctid, Ward> wards_;
+  std::map<Ctid, RunSample> samples_;  // where systemd may take the groups of one that ended before we read them
+  std::optional<Clock::time_point> next_sample_;  // none: nobody but us removes groups here
   std::map<int, Connection> connections_;
   Clock::time_point idle_since_ = Clock::now();
   bool ending_ = false;

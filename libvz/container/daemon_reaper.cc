@@ -4,7 +4,6 @@
 #include <vz/container.h>
 #include "libvz/container/daemon.h"
 #include "libvz/container/prefix_reporter.h"
-#include "libvz/container/usage_keep.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/job.h"
 
@@ -46,8 +45,7 @@ void Daemon::init_event(Ctid id, Ward& ward) {
   if (!events) return;
   if (ward.state == Ward::State::running) {
     ward.end = reboots_.ended(ward.init, ward.pidfd);
-    // At once: where systemd runs, it removes the control groups of a container that ended by itself.
-    keep_last_usage(host_, id, reporter_);
+    keep_ended(id);
     ward.state = Ward::State::dying;
     ward.due = Clock::now() + kReapWait;
     // From now on only the reaping is news.

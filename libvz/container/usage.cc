@@ -90,23 +90,45 @@ struct Series {
   std::optional<JournalEntry> before, last;  // the last ones up to `since` and up to `until`
 };
 
+// Only when the run's groups are gone and no later run has any: what is not certain to be missing is not added.
+void advance_by_sample(UsageRecord& r, const LiveUsage& live, const RunSample& last) {
+  const bool gone = live.group == 0 || (live.group == last.group && !live.cpu);
+  if (last.group == 0 || last.boot_id != live.boot_id || !gone) return;
+  LiveUsage sample;
+  sample.boot_id = last.boot_id;
+  sample.group = last.group;
+  sample.now_s = last.now_s;
+  sample.started_s = last.started_s;
+  sample.ended = true;
+  sample.cpu = last.cpu;
+  sample.io = last.io;
+  sample.memory = sample.peak = last.memory;
+  advance(r, sample);
+}
+
 bool used_anything(const Usage& u) { return !(u == Usage()); }
 
 }  // namespace
 
+RunSample sample_run(const Host& host, const UsageSources& sources, Ctid id) {
+  LiveUsage live = read_live_usage(host, sources, id);
+  return {live.boot_id, live.group, live.now_s, live.started_s, live.cpu, std::move(live.io), live.memory};
+}
+
 Result<std::optional<UsageRecord>> keep_usage(const Host& host, const UsageSources& sources, Ctid id,
-                                              Reporter& reporter) {
+                                              Reporter& reporter, const RunSample* last) {
   const std::string dir = usage_dir(host, id);
   if (!exists(dir)) {
-    if (nothing_of_it(read_live_usage(host, sources, id))) return std::optional<UsageRecord>();
+    if (!last && nothing_of_it(read_live_usage(host, sources, id))) return std::optional<UsageRecord>();
     VZ_TRY(make_dirs(dir, 0700));
   }
   reporter.step("usage.read");
   auto lock = VZ_TRY(lock_file(dir + "/lock"));
   auto found = VZ_TRY(load_or_set_aside(host, id, reporter));
   const LiveUsage live = read_live_usage(host, sources, id);
-  if (!found && nothing_of_it(live)) return found;
+  if (!found && !last && nothing_of_it(live)) return found;
   UsageRecord record = found ? *found : new_usage_record(id, wall_clock());
+  if (last) advance_by_sample(record, live, *last);
   advance(record, live);
   if (found && usage_record_text(record) == usage_record_text(*found)) return found;
   record.updated = wall_clock();
@@ -116,9 +138,9 @@ Result<std::optional<UsageRecord>> keep_usage(const Host& host, const UsageSourc
   return std::optional(std::move(record));
 }
 
-void keep_last_usage(const Host& host, Ctid id, Reporter& reporter) {
+void keep_last_usage(const Host& host, Ctid id, Reporter& reporter, const RunSample* last) {
   auto sources = UsageSources::open();
-  auto kept = sources ? keep_usage(host, *sources, id, reporter) : fail(std::move(sources).error());
+  auto kept = sources ? keep_usage(host, *sources, id, reporter, last) : fail(std::move(sources).error());
   if (!kept) reporter.warn("Warning: usage is not kept: " + kept.error().message());
 }
 
