@@ -187,8 +187,8 @@ static __always_inline bool add_below(__u64* held, __u64 bound, __u64* now) {
 }
 
 /* One more; false: that would be more than it may have. */
-static __always_inline bool charge(struct vz_ub* ub, __u64 container, __u32 row, enum severity severity) {
-  __u64 bound = bound_of(container, row, severity), now;
+static __always_inline bool charge(struct vz_ub* ub, __u32 row, __u64 bound) {
+  __u64 now;
 
   if (bound >= VZ_UB_UNLIMITED) {
     now = __sync_fetch_and_add(&ub->held[row], 1) + 1;
@@ -210,10 +210,16 @@ static __always_inline void uncharge(__u64 container, __u32 row) {
 static __always_inline bool own(void* map, __u64 object, __u64 container, __u32 row, enum severity severity) {
   struct owner owner = {container, row, 0};
   struct vz_ub* ub = bpf_map_lookup_elem(&vz_ub, &container);
+  __u64 bound = bound_of(container, row, severity);
   long error;
 
   if (!ub) return true;
-  if (!charge(ub, container, row, severity)) return false;
+  /* Who has no limit may not take the room of all others. */
+  if (bound >= VZ_UB_UNLIMITED && ub->held[row] >= ((struct bpf_map*)map)->max_entries / 2) {
+    __sync_fetch_and_add(&ub->uncounted, 1);
+    return true;
+  }
+  if (!charge(ub, row, bound)) return false;
   error = bpf_map_update_elem(map, &object, &owner, BPF_NOEXIST);
   if (!error) return true;
   __sync_fetch_and_add(&ub->held[row], -1);
@@ -473,7 +479,7 @@ int BPF_PROG(ub_flock_ask, struct file* file, unsigned int type, int ret) {
   if (!ub || !mine) return 0;
   if (mine->lock_container == container) return 0;
   forget_lock(mine);
-  if (!charge(ub, container, VZ_UB_NUMFLOCK, HARD)) return -ENOLCK;
+  if (!charge(ub, VZ_UB_NUMFLOCK, bound_of(container, VZ_UB_NUMFLOCK, HARD))) return -ENOLCK;
   mine->lock_container = container;
   return 0;
 }

@@ -129,6 +129,10 @@ struct thread_info {
   u32 status;
 };
 
+struct bpf_map {
+  u32 max_entries;
+};
+
 struct list_head {
   struct list_head* next;
 };
