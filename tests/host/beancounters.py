@@ -15,7 +15,7 @@ import vzhost
 from vzhost import BIN, BUILD, run, vzctl, vzlist, wait_for
 
 UNLIMITED = 9223372036854775807
-NUMBERS = ("numfile", "numflock", "numpty", "numsiginfo", "numtcpsock", "numothersock", "numiptent")
+NUMBERS = ("numfile", "numflock", "numpty", "numsiginfo", "numtcpsock", "numothersock")
 
 
 def tool(name, *args, **kw):
