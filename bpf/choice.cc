@@ -49,7 +49,8 @@ bool lsm_runs() {
 // Does the kernel let programs hang on this hook? Asked with one that does nothing.
 bool open_to_us(int hook) {
   const bpf_insn nothing[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  bpf_prog_load_opts options{};
+  options.sz = sizeof options;
   options.expected_attach_type = BPF_LSM_MAC;
   options.attach_btf_id = static_cast<__u32>(hook);
   int fd = bpf_prog_load(BPF_PROG_TYPE_LSM, "vz_probe", "GPL", nothing, 2, &options);

@@ -84,7 +84,8 @@ Error not_made(const char* what) {
 Result<UniqueFd> make_networks(const std::vector<ClassedNetwork>& networks) {
   if (networks.size() > kMaxNetworks)
     return fail(Code::bad_value, fmt::format("{} networks are more than {}", networks.size(), kMaxNetworks));
-  LIBBPF_OPTS(bpf_map_create_opts, options);
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
   options.map_flags = BPF_F_NO_PREALLOC;
   UniqueFd map(::bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "vz_networks", sizeof(vz_net_key), sizeof(std::uint32_t),
                                 kMaxNetworks, &options));
@@ -109,7 +110,8 @@ Result<> put_networks(const UniqueFd& classes, const UniqueFd& networks) {
 
 Result<UniqueFd> make_classes(const std::vector<ClassedNetwork>& networks) {
   UniqueFd inner = VZ_TRY(make_networks(networks));
-  LIBBPF_OPTS(bpf_map_create_opts, options);
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
   options.inner_map_fd = static_cast<std::uint32_t>(inner.get());
   UniqueFd map(
       ::bpf_map_create(kClassesKind.type, kClasses, kClassesKind.key_size, kClassesKind.value_size, 1, &options));
@@ -119,7 +121,8 @@ Result<UniqueFd> make_classes(const std::vector<ClassedNetwork>& networks) {
 }
 
 Result<UniqueFd> make_counts() {
-  LIBBPF_OPTS(bpf_map_create_opts, options);
+  bpf_map_create_opts options{};
+  options.sz = sizeof options;
   options.map_flags = BPF_F_NO_PREALLOC;
   UniqueFd map(::bpf_map_create(kCountsKind.type, kCounts, kCountsKind.key_size, kCountsKind.value_size, VZ_NET_MAX_CTS,
                                 &options));
@@ -223,7 +226,8 @@ Result<std::vector<std::pair<std::uint32_t, vz_net>>> TrafficMaps::read_all() co
   std::uint32_t position = 0;
   for (bool first = true;;) {
     auto count = static_cast<std::uint32_t>(keys.size());
-    LIBBPF_OPTS(bpf_map_batch_opts, options);
+    bpf_map_batch_opts options{};
+    options.sz = sizeof options;
     const int done = ::bpf_map_lookup_batch(counts_.get(), first ? nullptr : &position, &position, keys.data(),
                                             values.data(), &count, &options);
     const int err = done == 0 ? 0 : errno;

@@ -93,7 +93,8 @@ class TrafficProgram : public testing::Test {
     for (auto direction : {VZ_NET_IN, VZ_NET_OUT}) {
       auto code = build_traffic_program(kCtid, direction, maps_->counts_fd(), maps_->classes_fd());
       static char log[1 << 16];
-      LIBBPF_OPTS(bpf_prog_load_opts, options);
+      bpf_prog_load_opts options{};
+      options.sz = sizeof options;
       options.log_level = 1;
       options.log_buf = log;
       options.log_size = sizeof log;
@@ -107,7 +108,8 @@ class TrafficProgram : public testing::Test {
   void pass(vz_net_direction direction, const Bytes& frame, std::uint32_t gso = 0) {
     __sk_buff context{};
     context.gso_size = gso;
-    LIBBPF_OPTS(bpf_test_run_opts, run);
+    bpf_test_run_opts run{};
+    run.sz = sizeof run;
     run.data_in = frame.data();
     run.data_size_in = static_cast<__u32>(frame.size());
     run.ctx_in = &context;
