@@ -14,8 +14,6 @@ namespace {
 using Number = std::optional<std::uint64_t>;
 using vz::Host;
 
-constexpr std::uint64_t kPage = 4096;
-
 Cell unset() { return {"-", Value()}; }
 Cell text_cell(const std::optional<std::string>& text) { return text && !text->empty() ? Cell{*text, *text} : unset(); }
 Cell number_cell(Number n) { return n ? Cell{std::to_string(*n), *n} : unset(); }

@@ -12,6 +12,18 @@
 
 namespace vz {
 
+namespace {
+
+// Of a container, not of one of its rows.
+UbEvent plain_event(UbEvent::Kind kind, Ctid id) {
+  UbEvent event;
+  event.kind = kind;
+  event.id = id;
+  return event;
+}
+
+}  // namespace
+
 const char* ub_event_name(UbEvent::Kind kind) {
   switch (kind) {
     case UbEvent::Kind::refused:
@@ -60,14 +72,15 @@ std::vector<UbEvent> UbComparison::next(const std::vector<UbSnapshot>& now) {
   std::map<Ctid, UbSnapshot> seen;
   for (const auto& s : now) {
     auto before = last_.find(s.id);
-    if (before == last_.end() && !first_) out.push_back({UbEvent::Kind::started, s.id});
+    if (before == last_.end() && !first_) out.push_back(plain_event(UbEvent::Kind::started, s.id));
     if (before != last_.end()) compare(before->second, s, out);
     cross(s, !first_, out);
     seen.emplace(s.id, s);
   }
-  for (const auto& [id, s] : last_) {
+  for (const auto& old : last_) {
+    const Ctid id = old.first;
     if (seen.contains(id)) continue;
-    out.push_back({UbEvent::Kind::stopped, id});
+    out.push_back(plain_event(UbEvent::Kind::stopped, id));
     std::erase_if(above_, [&](const auto& entry) { return entry.first == id; });
   }
   last_ = std::move(seen);

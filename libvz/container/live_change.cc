@@ -217,9 +217,8 @@ Result<std::vector<LiveStep>> plan_live_steps(Context& ct, const State& state, c
   auto keys = changed_keys(from, to);
   auto live = VZ_TRY(open_live(ct, state));
   VZ_TRY(plan_limits_step(live, from, to, &steps));
-  if (any_changed(keys,
-                  {"VSWAP_RATE", "VM_OVERCOMMIT", "PRIVVMPAGES", "PHYSPAGES", "SWAPPAGES", "CPUS", "CPULIMIT", "NAME",
-                   "IP_ADDRESS"}))
+  if (any_changed(keys, {"VSWAP_RATE", "VM_OVERCOMMIT", "PRIVVMPAGES", "PHYSPAGES", "SWAPPAGES", "CPUS", "CPULIMIT",
+                         "NAME", "IP_ADDRESS"}))
     plan_vswap_step(live, from, to, &steps);
   if (ub_limits(from) != ub_limits(to)) plan_beancounter_step(live, from, to, &steps);
   if (any_changed(keys, {"IP_ADDRESS"})) VZ_TRY(plan_ip_steps(live, from, to, &steps));
