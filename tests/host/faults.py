@@ -6,6 +6,7 @@ The steps are not listed here: a traced run tells them, so a new step is tested 
 """
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -54,6 +55,8 @@ class KillAtEveryStep(vzhost.HostTest):
 
     def kill_at(self, step, *args):
         result = vzctl(*args, env={"VZ_FAULT": step})
+        if result.rc == 0 and re.fullmatch(r"usage\.\w+:\d+", step):
+            return  # the record is written again only if something was used since the first time
         self.assertEqual(result.rc, -signal.SIGKILL, f"{step}: the step was not reached\n{result}")
 
     def check_alive(self, ctid, step):
