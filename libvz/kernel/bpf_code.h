@@ -48,6 +48,11 @@ class BpfCode {
     to.jumps.push_back(code_.size());
     op(BPF_JMP | condition | BPF_K, reg, 0, 0, value);
   }
+  // 32-bit: the value is not sign-extended.
+  void jump_if_word(int condition, int reg, std::int32_t value, Label& to) {
+    to.jumps.push_back(code_.size());
+    op(BPF_JMP32 | condition | BPF_K, reg, 0, 0, value);
+  }
   void jump_if_reg(int condition, int reg, int other, Label& to) {
     to.jumps.push_back(code_.size());
     op(BPF_JMP | condition | BPF_X, reg, other, 0, 0);

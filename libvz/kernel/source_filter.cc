@@ -13,6 +13,8 @@
 
 #include <bpf/bpf.h>
 
+#include "libvz/kernel/bpf_code.h"
+
 namespace vz {
 namespace {
 
@@ -37,79 +39,45 @@ std::uint64_t long_at(const std::uint8_t* bytes) {
   return value;
 }
 
-// Emits instructions; the two exits come last, jumps to them are patched by finish().
-class Program {
+// Every frame passes or is dropped; both exits come last.
+class Program : public BpfCode {
  public:
-  void op(int code, int dst, int src, int off, std::int32_t imm) {
-    bpf_insn insn{};
-    insn.code = static_cast<__u8>(code);
-    insn.dst_reg = static_cast<__u8>(dst & 15);
-    insn.src_reg = static_cast<__u8>(src & 15);
-    insn.off = static_cast<__s16>(off);
-    insn.imm = imm;
-    code_.push_back(insn);
-  }
-  void move(int dst, int src) { op(BPF_ALU64 | BPF_MOV | BPF_X, dst, src, 0, 0); }
-  void set(int dst, std::int32_t value) { op(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, 0, value); }
   void set_long(int dst, std::uint64_t value) {  // one instruction in two slots
     op(BPF_LD | BPF_IMM | BPF_DW, dst, 0, 0, static_cast<std::int32_t>(value));
     op(0, 0, 0, 0, static_cast<std::int32_t>(value >> 32));
   }
-  void load_context(int dst, std::size_t field) { op(BPF_LDX | BPF_MEM | BPF_W, dst, 6, static_cast<int>(field), 0); }
-  void load_stack(int dst, int off, int size) { op(BPF_LDX | BPF_MEM | size, dst, 10, off, 0); }
-  // 32-bit compares: the immediate is not sign-extended.
-  void jump_if(int condition, int reg, std::int32_t value, int skip) {
-    op(BPF_JMP32 | condition | BPF_K, reg, 0, skip, value);
-  }
-  void drop_if_not(int reg, std::int32_t value) {
-    to_drop_.push_back(code_.size());
-    jump_if(BPF_JNE, reg, value, 0);
-  }
-  void drop() {
-    to_drop_.push_back(code_.size());
-    op(BPF_JMP | BPF_JA, 0, 0, 0, 0);
-  }
-  void pass_if(int reg, std::int32_t value) {
-    to_pass_.push_back(code_.size());
-    jump_if(BPF_JEQ, reg, value, 0);
-  }
-  void pass_if_zero(int reg) {  // all 64 bits
-    to_pass_.push_back(code_.size());
-    op(BPF_JMP | BPF_JEQ | BPF_K, reg, 0, 0, 0);
-  }
-  void pass() {
-    to_pass_.push_back(code_.size());
-    op(BPF_JMP | BPF_JA, 0, 0, 0, 0);
-  }
+  void load_context(int dst, std::size_t field) { load(BPF_W, dst, 6, static_cast<int>(field)); }
+  void load_stack(int dst, int off, int size) { load(size, dst, 10, off); }
+  void drop_if_not(int reg, std::int32_t value) { jump_if_word(BPF_JNE, reg, value, drop_); }
+  void drop() { jump(drop_); }
+  void pass_if(int reg, std::int32_t value) { jump_if_word(BPF_JEQ, reg, value, pass_); }
+  void pass_if_zero(int reg) { jump_if(BPF_JEQ, reg, 0, pass_); }  // all 64 bits
+  void pass() { jump(pass_); }
   // bpf_skb_load_bytes to the stack; a frame that is too short is dropped.
   void copy_from_frame(int offset, int size) {
     move(1, 6);
     set(2, offset);
     move(3, 10);
-    op(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, kBuffer);
+    alu(BPF_ADD, 3, kBuffer);
     set(4, size);
-    op(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_load_bytes);
+    call(BPF_FUNC_skb_load_bytes);
     drop_if_not(0, 0);
   }
-  std::size_t size() const { return code_.size(); }
-  // Jumps over what has been emitted since `at`.
-  void land(std::size_t at) { code_[at].off = static_cast<__s16>(code_.size() - at - 1); }
   // The verifier refuses code that nothing reaches, so an exit that is not needed is left out.
   std::vector<bpf_insn> finish() && {
-    exit_for(to_pass_, TC_ACT_UNSPEC);
-    exit_for(to_drop_, TC_ACT_SHOT);
-    return std::move(code_);
+    exit_for(pass_, TC_ACT_UNSPEC);
+    exit_for(drop_, TC_ACT_SHOT);
+    return std::move(*this).BpfCode::finish();
   }
 
  private:
-  void exit_for(const std::vector<std::size_t>& jumps, std::int32_t action) {
-    if (jumps.empty()) return;
-    for (std::size_t at : jumps) land(at);
+  void exit_for(const Label& label, std::int32_t action) {
+    if (label.jumps.empty()) return;
+    land(label);
     set(0, action);
-    op(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+    exit();
   }
-  std::vector<bpf_insn> code_;
-  std::vector<std::size_t> to_pass_, to_drop_;
+  Label pass_, drop_;
 };
 
 void check_mac(Program& p, const MacAddress& mac) {
@@ -138,10 +106,10 @@ void check_ip6(Program& p, const std::vector<IpAddress>& addresses) {
   for (const IpAddress& a : addresses) {
     if (!a.v6) continue;
     p.set_long(4, long_at(a.bytes));
-    p.op(BPF_ALU64 | BPF_XOR | BPF_X, 4, 2, 0, 0);
+    p.alu_reg(BPF_XOR, 4, 2);
     p.set_long(5, long_at(a.bytes + 8));
-    p.op(BPF_ALU64 | BPF_XOR | BPF_X, 5, 3, 0, 0);
-    p.op(BPF_ALU64 | BPF_OR | BPF_X, 4, 5, 0, 0);
+    p.alu_reg(BPF_XOR, 5, 3);
+    p.alu_reg(BPF_OR, 4, 5);
     p.pass_if_zero(4);
   }
   p.drop();
@@ -152,8 +120,8 @@ void check_addresses(Program& p, const std::vector<IpAddress>& addresses) {
   p.load_context(2, offsetof(__sk_buff, vlan_present));
   p.drop_if_not(2, 0);
   p.load_context(7, offsetof(__sk_buff, protocol));
-  std::size_t not_ip4 = p.size();
-  p.jump_if(BPF_JNE, 7, wire16(ETH_P_IP), 0);
+  Program::Label not_ip4;
+  p.jump_if_word(BPF_JNE, 7, wire16(ETH_P_IP), not_ip4);
   check_ip4(p, addresses);
   p.land(not_ip4);
   p.drop_if_not(7, wire16(ETH_P_IPV6));
