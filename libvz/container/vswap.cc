@@ -51,8 +51,13 @@ Result<std::uint64_t> promised_swap(const Host& host) {
 Result<std::uint64_t> wanted_size(const Host& host, const VswapOptions& options) {
   std::optional<std::uint64_t> bytes = options.bytes;
   const char* what = "--size";
-  if (auto configured = host.global().limit("VSWAP_SIZE"); !bytes && configured && configured->limit != 0) {
-    bytes = configured->limit;
+  auto text = host.global().get("VSWAP_SIZE").value_or("");
+  if (!bytes && !text.empty()) {
+    auto configured = host.global().limit("VSWAP_SIZE");
+    if (!configured)
+      return fail(Error(Code::bad_config, fmt::format("VSWAP_SIZE=\"{}\" in vz.conf is not a size", text))
+                      .with_hint("a number with K, M, G or T; 0 or nothing: as much as containers are promised"));
+    if (configured->limit != 0) bytes = configured->limit;
     what = "VSWAP_SIZE";
   }
   if (!bytes) return vswap_size(VZ_TRY(promised_swap(host)), VZ_TRY(host_memory()).ram);

@@ -18,6 +18,7 @@ namespace vz {
 namespace {
 
 constexpr const char* kDelayFile = "memory.swap.delay";
+constexpr std::uint64_t kMostDelayUs = 10000;  // more is refused by the kernel
 constexpr std::uint64_t kPage = 4096;
 
 std::optional<std::uint64_t> pages_of(const Config& config, const char* key) {
@@ -66,6 +67,7 @@ void choose(const VswapFacts& facts, VswapPlan& plan) {
   if (facts.delay_file) {
     plan.mechanism = VswapMechanism::kernel;
     plan.why = "this kernel has memory.swap.delay";
+    if (swap_delay_us(plan.rate) == kMostDelayUs) plan.why += ", at least 100 pages/s";
     plan.writes.push_back({Controller::memory, kDelayFile, std::to_string(swap_delay_us(plan.rate)), true});
   } else if (facts.programs) {
     plan.mechanism = VswapMechanism::module;
@@ -204,7 +206,8 @@ std::optional<std::uint64_t> privvm_limit(const Config& config) {
 }
 
 std::uint64_t swap_delay_us(std::uint64_t rate) {
-  return rate == 0 ? 0 : std::max<std::uint64_t>(1, (1000000 + rate / 2) / rate);  // 0 is no delay at all
+  if (rate == 0) return 0;
+  return std::clamp<std::uint64_t>((1000000 + rate / 2) / rate, 1, kMostDelayUs);  // 0 is no delay at all
 }
 
 VswapPlan plan_vswap(Ctid id, const Config& config, const VswapFacts& facts) {

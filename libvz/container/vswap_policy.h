@@ -48,7 +48,7 @@ struct VswapPlan {
 std::uint64_t vswap_rate(const Config& config);
 // Pages of private memory: PRIVVMPAGES, else (RAM + swap) x VM_OVERCOMMIT; nullopt: unlimited.
 std::optional<std::uint64_t> privvm_limit(const Config& config);
-// memory.swap.delay: microseconds a page costs. Finer than a microsecond is no delay at all.
+// memory.swap.delay: microseconds a page costs, 1 to 10000.
 std::uint64_t swap_delay_us(std::uint64_t rate);
 VswapPlan plan_vswap(Ctid id, const Config& config, const VswapFacts& facts);
 
