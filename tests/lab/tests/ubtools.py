@@ -51,11 +51,22 @@ class Refused(vzhost.HostTest):
         words = inside.process.stdout.readline().split()
         return inside, int(words[0]), words[1] if len(words) > 1 else ""
 
+    def settled(self, ctid, name):
+        """The row when the container's own services have opened what they open."""
+        seen = []
+
+        def unchanged():
+            seen.append(rows(ctid)[name])
+            return len(seen) > 10 and all(row["held"] == seen[-1]["held"] for row in seen[-10:])
+
+        vzhost.wait_for(unchanged, what=f"{name} of {ctid} not to change any more")
+        return seen[-1]
+
     def exact(self, name, code, error, room=10):
         if not limited(name):
             self.skipTest(vzhost.feature(f"ub.{name}")["detail"])
         ctid = self.start()
-        before = rows(ctid)[name]
+        before = self.settled(ctid, name)
         vzctl("set", ctid, f"--{name}", str(before["held"] + room), check=0)
         inside, done, end = self.attempt(ctid, code)
         self.assertEqual((done, end), (room, error))
