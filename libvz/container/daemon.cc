@@ -52,6 +52,7 @@ Result<bool> Daemon::open() {
   else
     reporter_.warn("a reboot inside a container may be taken for a halt: " + watch.error().message());
   watch_oom();
+  if (auto host = CgroupHost::probe(); host && host->systemd_manages) next_sample_ = Clock::now();
   adopt_running();
   listener_ = VZ_TRY(listen_local(vzd_socket_path(run)));
   VZ_TRY(poller_.add(listener_.get(), EPOLLIN, token(Token::listener)));
@@ -86,7 +87,6 @@ void Daemon::adopt_running() {
 }
 
 Result<> Daemon::run() {
-  if (auto host = CgroupHost::probe(); host && host->systemd_manages) next_sample_ = Clock::now();
   if (manager_) manager_->ready();
   while (!ending_ && !idle_too_long()) {
     auto events = VZ_TRY(poller_.wait(next_timeout()));
