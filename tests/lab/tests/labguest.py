@@ -15,6 +15,17 @@ MIB = 1 << 20
 WITHOUT = set(filter(None, os.environ.get("VZ_TEST_WITHOUT", "").split(",")))
 
 
+def install(*settings):
+    """What `cmake --install` made, in the guest; `settings` are added to vz.conf."""
+    # A program that runs, like vzd of an earlier test, cannot be overwritten.
+    vzhost.run(["cp", "-a", "--remove-destination", "/vz/build/install/.", "/"], check=0)
+    vzhost.run(["ldconfig"], check=0)
+    with open("/etc/vz/vz.conf", "a", encoding="ascii") as conf:
+        conf.write("\n" + "\n".join((f'TEMPLATE="{vzhost.TEMPLATES}"', *settings)) + "\n")
+    vzhost.run(["systemd-tmpfiles", "--create"])
+    vzhost.run(["systemctl", "daemon-reload"], check=0)
+
+
 def scope(ctid):
     """P: the container's directory in the cgroup tree."""
     return CGROUP / "vz.slice" / f"vz-{ctid}.scope"

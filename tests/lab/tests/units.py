@@ -13,7 +13,6 @@ import vzmodule
 from labguest import MIB, SYSTEMD, events, scope
 from vzhost import run, wait_for
 
-INSTALLED = pathlib.Path("/vz/build/install")
 ORDER = pathlib.Path("/run/vz-order")
 # id: BOOTORDER, ONBOOT; higher orders first, then lower ids
 BOX = {301: ("5", "yes"), 302: ("20", "yes"), 303: ("", "yes"), 304: ("20", "yes"), 305: ("30", "no")}
@@ -27,16 +26,11 @@ def systemctl(*args, **kw):
 def setUpModule():
     if not SYSTEMD:
         raise unittest.SkipTest("needs --systemd")
-    run(["cp", "-a", f"{INSTALLED}/.", "/"], check=0)
-    run(["ldconfig"], check=0)
-    with open("/etc/vz/vz.conf", "a", encoding="ascii") as conf:
-        conf.write(f'\nTEMPLATE="{vzhost.TEMPLATES}"\nVE_PARALLEL="1"\n')
+    labguest.install('VE_PARALLEL="1"')
     for name in ("premount", "umount"):
         script = pathlib.Path(f"/etc/vz/conf/vps.{name}")
         script.write_text(f"#!/bin/sh\necho {name} $VEID >> {ORDER}\n")
         script.chmod(0o755)
-    run(["systemd-tmpfiles", "--create"])
-    systemctl("daemon-reload", check=0)
     vzhost.busybox_template()
     for ctid, (order, onboot) in BOX.items():
         vz("create", ctid, "--ostemplate", "busybox", "--diskspace", "32M", check=0)

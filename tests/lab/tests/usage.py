@@ -12,7 +12,6 @@ import vzhost
 from labguest import SYSTEMD, scope
 from vzhost import run, wait_for
 
-INSTALLED = pathlib.Path("/vz/build/install")
 PAGE = "http://127.0.0.1:9788/metrics"
 CTID = 401
 
@@ -34,12 +33,7 @@ def usage():
 def setUpModule():
     if not SYSTEMD:
         raise unittest.SkipTest("needs --systemd")
-    run(["cp", "-a", f"{INSTALLED}/.", "/"], check=0)
-    run(["ldconfig"], check=0)
-    with open("/etc/vz/vz.conf", "a", encoding="ascii") as conf:
-        conf.write(f'\nTEMPLATE="{vzhost.TEMPLATES}"\n')
-    run(["systemd-tmpfiles", "--create"])
-    systemctl("daemon-reload", check=0)
+    labguest.install()
     systemctl("start", "vzd.service", check=0)
     run(["vz-bpf", "load"]) if pathlib.Path("/usr/local/sbin/vz-bpf").exists() else None
     vz("create", CTID, "--ostemplate", vzhost.busybox_template(), "--diskspace", "64M", check=0)
