@@ -21,7 +21,7 @@ enum Saved { context = 6, headers = 7, bytes = 8, packets = 9 };
 // The stack frame, below r10.
 constexpr int kContainer = -4;  // key of "vz_net"
 constexpr int kIndex = -8;      // key of "vz_net_classes"
-constexpr int kField = -12;     // a byte of the packet
+constexpr int kField = -12;     // up to four bytes of the packet
 constexpr int kPlace = -16;     // offset of the family's and direction's counts in struct vz_net
 constexpr int kNetwork = -40;   // key of the trie
 
@@ -103,10 +103,21 @@ void multiply(BpfCode& c) {
   c.land(single);
 }
 
+// Link-local multicast (224.0.0.0/24, ff02::/16) is what ARP is: neither routed nor anybody's network. The kernel sends it
+// by itself, MLD reports above all, so a class of networks would grow by what nobody sent.
+void leave_out_link_local_multicast(BpfCode& c, vz_net_family family, BpfCode::Label& otherwise) {
+  const bool ip4 = family == VZ_NET_IP4;
+  copy(c, ETH_HLEN + (ip4 ? 16 : 24), kField, 4, otherwise);
+  c.load(BPF_W, 2, 10, kField);
+  c.alu(BPF_AND, 2, static_cast<std::int32_t>(htonl(ip4 ? 0xffffff00 : 0xffff0000)));
+  c.jump_if_word(BPF_JEQ, 2, static_cast<std::int32_t>(htonl(ip4 ? 0xe0000000 : 0xff020000)), otherwise);
+}
+
 // The peer's address as a key of the trie, and the family's place.
 void classify_by(BpfCode& c, vz_net_family family, vz_net_direction direction, BpfCode::Label& otherwise) {
   const int size = family == VZ_NET_IP4 ? 4 : 16;
   const int source = family == VZ_NET_IP4 ? 12 : 8;
+  leave_out_link_local_multicast(c, family, otherwise);
   copy(c, ETH_HLEN + source + (direction == VZ_NET_OUT ? size : 0),
        kNetwork + static_cast<int>(offsetof(vz_net_key, address)), size, otherwise);
   c.store_value(BPF_W, 10, kNetwork + static_cast<int>(offsetof(vz_net_key, prefixlen)), 32 + 8 * size);

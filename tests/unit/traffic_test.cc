@@ -164,6 +164,19 @@ TEST_F(TrafficProgram, WhatIsNotIpIsKeptApart) {
   EXPECT_EQ(traffic(), expected);
 }
 
+TEST_F(TrafficProgram, LinkLocalMulticastIsNobodysNetwork) {
+  pass(VZ_NET_IN, packet6("fe80::1", "ff02::16", 0, 76));  // an MLD report of the kernel
+  pass(VZ_NET_OUT, packet4("10.9.9.9", "224.0.0.22", 2, 40));
+  pass(VZ_NET_OUT, packet4("10.9.9.9", "224.0.1.22", 17, 50));
+  pass(VZ_NET_OUT, packet6("fd00::1", "ff05::2", 17, 51));
+  Traffic expected;
+  expected.other_in = {76, 1};
+  expected.other_out = {40, 1};
+  expected.ip4_out[1] = {50, 1};
+  expected.ip6_out[1] = {51, 1};
+  EXPECT_EQ(traffic(), expected);
+}
+
 TEST_F(TrafficProgram, OnePacketThatStandsForMany) {
   // TCP: 3000 bytes in packets of 1448, with 20 + 32 bytes of headers each.
   pass(VZ_NET_OUT, packet4("10.9.9.9", "8.8.8.8", 6, 52 + 3000), 1448);
