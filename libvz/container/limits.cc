@@ -157,12 +157,15 @@ void Planner::private_memory() {
          "`vzctl vswap start` loads it where the kernel can; `vzctl check` says why not");
 }
 
-// Between containers on a host that is short of memory: what is above this is taken first.
+// Between containers on a host that is short of memory: what is above this is taken first. The multi-gen LRU passes
+// over a group below memory.low once and takes from it the next time (shrink_one(), mm/vmscan.c); memory.min it
+// respects.
 void Planner::spared(const ControllerMount& mount) {
   auto bytes = spared_memory(config_);
-  if (mount.v2 && bytes)
+  if (mount.v2 && bytes) {
     add("OOMGUARPAGES", Controller::memory, "memory.low", std::to_string(*bytes), "0", kFree);
-  else if (!mount.v2 && config_.get("OOMGUARPAGES"))
+    if (facts_.multi_gen_lru) add("OOMGUARPAGES", Controller::memory, "memory.min", std::to_string(*bytes), "0", kFree);
+  } else if (!mount.v2 && config_.get("OOMGUARPAGES"))
     note("OOMGUARPAGES", "OOMGUARPAGES has no effect with cgroup v1: the host takes memory from all containers alike");
 }
 
@@ -376,6 +379,7 @@ Result<LimitFacts> read_limit_facts(const CgroupHost& cgroups, const std::string
   auto memory = VZ_TRY(host_memory());
   facts.host_ram = memory.ram;
   facts.host_swap = memory.swap;
+  facts.multi_gen_lru = multi_gen_lru();
   auto processors = host_processors();
   facts.host_cpu_list = processors.cpus;
   facts.host_node_list = processors.nodes;

@@ -27,6 +27,7 @@ struct LimitFacts {
   bool io_weight_active = false;                            // the disk's scheduler obeys it
   std::vector<std::pair<unsigned, std::string>> node_cpus;  // for `--cpumask auto`
   bool private_memory = false;                              // the BPF program that bounds it is loaded
+  bool multi_gen_lru = false;                               // how this kernel reclaims: memory.low is a hint only
 };
 Result<LimitFacts> read_limit_facts(const CgroupHost& cgroups, const std::string& private_path);
 

@@ -137,12 +137,13 @@ Error explain(Error e, const CgroupWrite& w, const std::string& path) {
 
 // P has what P/ct has, no more: where cgroup2 is mounted with memory_recursiveprot, as systemd does, a group gets all
 // that its parent has to share out and nobody claims. With more in P, all containers would be spared alike.
-void share_memory_low(int ct, const std::string& ct_path, const CgroupWrite& w) {
-  if (w.file != "memory.low") return;
-  (void)write_kernel_file_at(ct, "../memory.low", w.value);
+void share_protection(int ct, const std::string& ct_path, const CgroupWrite& w) {
+  const bool low = w.file == "memory.low";
+  if (!low && w.file != "memory.min") return;
+  (void)write_kernel_file_at(ct, "../" + w.file, w.value);
   if (!exists("/run/systemd/system")) return;
-  auto scope = ct_path.substr(0, ct_path.rfind('/'));
-  (void)set_memory_low(scope.substr(scope.rfind('/') + 1), parse_bytes(w.value));  // a daemon-reload undoes the write
+  auto scope = ct_path.substr(0, ct_path.rfind('/'));  // a daemon-reload undoes the write
+  (void)set_unit_bytes(scope.substr(scope.rfind('/') + 1), low ? "MemoryLow" : "MemoryMin", parse_bytes(w.value));
 }
 
 }  // namespace
@@ -159,7 +160,7 @@ Result<> Cgroups::apply(const std::vector<CgroupWrite>& writes, std::vector<std:
       undo.push_back({w.controller, w.file, old_value(fd, w), true});
       done = write_one(fd, w);
     }
-    if (done) share_memory_low(fd, ct_path(w.controller), w);
+    if (done) share_protection(fd, ct_path(w.controller), w);
     if (done) continue;
     Error e = explain(std::move(done).error(), w, ct_path(w.controller));
     if (fd >= 0) undo.pop_back();
@@ -169,7 +170,7 @@ Result<> Cgroups::apply(const std::vector<CgroupWrite>& writes, std::vector<std:
     }
     for (auto old = undo.rbegin(); old != undo.rend(); ++old)
       if (write_one(ct_fd(old->controller), *old))
-        share_memory_low(ct_fd(old->controller), ct_path(old->controller), *old);
+        share_protection(ct_fd(old->controller), ct_path(old->controller), *old);
     return fail(std::move(e));
   }
   return {};

@@ -100,14 +100,21 @@ Result<> delegate(int fd, uid_t uid, gid_t gid) {
   return {};
 }
 
-// memory.low of a container counts only as far as the groups above it have some to hand down. All containers together
-// are spared half of the host's RAM, so that the host's own processes are not the first to lose theirs.
-// Where systemd runs, vz.slice has it as a property (MemoryLow=).
-void hand_down_memory_low(int slice) {
+// memory.low and memory.min of a container count only as far as the groups above it have some to hand down. All
+// containers together are spared half of the host's RAM, so that the host's own processes are not the first to lose
+// theirs. No more than a quarter is taboo: what is, cannot be swapped out however short the host is.
+// Where systemd runs, these are properties of vz.slice; the unit that is installed has MemoryLow=.
+void hand_down_protection(const CgroupHost& host, int slice) {
   auto memory = host_memory();
-  auto now = read_file_at(slice, "memory.low");
-  if (memory && now && trim(*now) == "0")
-    (void)write_kernel_file_at(slice, "memory.low", std::to_string(memory->ram / 2));
+  if (!memory) return;
+  auto hand_down = [&](const char* file, const char* property, std::uint64_t bytes) {
+    auto now = read_file_at(slice, file);
+    if (!now || trim(*now) != "0") return;
+    if (host.systemd_manages) (void)set_unit_bytes(kSlice, property, bytes);
+    (void)write_kernel_file_at(slice, file, std::to_string(bytes));
+  };
+  hand_down("memory.low", "MemoryLow", memory->ram / 2);
+  if (multi_gen_lru()) hand_down("memory.min", "MemoryMin", memory->ram / 4);
 }
 
 // P, P/ct and P/ct/ns of cgroup2. Inner groups must be empty before their controllers can be handed on, so the
@@ -122,8 +129,8 @@ Result<> fill_unified(const CgroupHost& host, int root, int slice, int scope, in
     if (!host.systemd_manages) {
       enable_controllers(root, wanted);
       enable_controllers(slice, wanted);
-      hand_down_memory_low(slice);
     }
+    hand_down_protection(host, slice);
     enable_controllers(scope, wanted);
     enable_controllers(ct, wanted);
   }

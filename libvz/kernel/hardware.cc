@@ -2,6 +2,7 @@
 #include "libvz/kernel/hardware.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -49,6 +50,11 @@ Result<HostMemory> host_memory(const std::string& root) {
     if (kib && fields[0] == "SwapFree:") out.swap_free = *kib * 1024;
   }
   return out;
+}
+
+bool multi_gen_lru(const std::string& root) {
+  const auto enabled = first_line(root + "/sys/kernel/mm/lru_gen/enabled", "0");
+  return std::strtoul(enabled.c_str(), nullptr, 16) & 1;
 }
 
 std::uint64_t host_pid_limit(const std::string& root) {

@@ -18,6 +18,9 @@ struct HostMemory {
 };
 Result<HostMemory> host_memory(const std::string& root = "");
 
+// Whether the multi-gen LRU reclaims memory here (Documentation/admin-guide/mm/multigen_lru.rst of the kernel).
+bool multi_gen_lru(const std::string& root = "");
+
 // Most processes and threads of the host at the same time; 0: unknown.
 std::uint64_t host_pid_limit(const std::string& root = "");
 

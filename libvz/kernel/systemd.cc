@@ -179,9 +179,9 @@ Message* new_call(Connection& c, const char* method) {
 
 // Shutdown order: the scope must outlive vz.service, whose stop shuts containers down properly. "Before" in start
 // order is "after" when stopping; the default dependencies would stop both at once.
-// No limits here: they sit in P/ct, where a daemon-reload cannot touch them. MemoryLow= follows P/ct: set_memory_low().
-// `systemctl stop` of the scope: SIGTERM would reboot a container with busybox init and be ignored by systemd, so the
-// signal is the one that systemd(1) shuts down on; whatever is left after the time gets SIGKILL.
+// No limits here: they sit in P/ct, where a daemon-reload cannot touch them. MemoryLow=, MemoryMin= follow P/ct:
+// Cgroups::apply(). `systemctl stop` of the scope: SIGTERM would reboot a container with busybox init and be ignored by
+// systemd, so the signal is the one that systemd(1) shuts down on; whatever is left after the time gets SIGKILL.
 constexpr std::int32_t kPoweroffSignal = 34 + 4;             // SIGRTMIN+4, as systemd counts
 constexpr std::uint64_t kStopTimeout = 30ull * 1000 * 1000;  // microseconds
 
@@ -245,15 +245,15 @@ Result<> stop_unit(const std::string& name) {
   return stop_on(*c, name);
 }
 
-Result<> set_memory_low(const std::string& name, std::uint64_t bytes) {
+Result<> set_unit_bytes(const std::string& name, const char* property, std::uint64_t bytes) {
   auto c = VZ_TRY(Connection::open());
   Message* m = new_call(*c, "SetUnitProperties");
   constexpr int kRuntime = 1;
-  if (!m || c->lib().message_append(m, "sba(sv)", name.c_str(), kRuntime, 1, "MemoryLow", "t", bytes) < 0)
+  if (!m || c->lib().message_append(m, "sba(sv)", name.c_str(), kRuntime, 1, property, "t", bytes) < 0)
     return fail(Code::system, "cannot compose a message to systemd");
   auto done = c->queue(m);
   if (!done)
-    return fail(Code::system, fmt::format("systemd does not set MemoryLow= of {}: {}", name, done.error().text));
+    return fail(Code::system, fmt::format("systemd does not set {}= of {}: {}", property, name, done.error().text));
   return {};
 }
 

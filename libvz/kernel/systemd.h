@@ -23,8 +23,8 @@ struct Scope {
 Result<> start_scope(const Scope& scope);
 // Stops a unit and waits until that is done; one that does not exist is fine.
 Result<> stop_unit(const std::string& name);
-// MemoryLow= of a unit, until it ends; UINT64_MAX is all.
-Result<> set_memory_low(const std::string& name, std::uint64_t bytes);
+// A property in bytes of a unit (MemoryLow=, MemoryMin=), until it ends.
+Result<> set_unit_bytes(const std::string& name, const char* property, std::uint64_t bytes);
 // Whether libsystemd can be loaded; its path or the reason why not.
 Result<std::string> libsystemd();
 

@@ -55,11 +55,13 @@ std::vector<std::string> lines(const LimitPlan& plan) {
   return out;
 }
 
-std::string memory_low(const LimitPlan& plan) {
+std::string written(const LimitPlan& plan, const std::string& file) {
   for (const auto& w : plan.writes)
-    if (w.file == "memory.low") return w.value;
+    if (w.file == file) return w.value;
   return {};
 }
+
+std::string memory_low(const LimitPlan& plan) { return written(plan, "memory.low"); }
 
 struct PlanRow {
   const char* settings;
@@ -291,6 +293,11 @@ TEST(SparedMemory, IsTheGuaranteeElseHalfOfTheRam) {
   EXPECT_EQ(low("OOMGUARPAGES=\"10:10\"\n"), "40960");
   EXPECT_EQ(low(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"0:0\"\n"), "");
   EXPECT_EQ(low(""), "");
+  auto facts = facts_of(two);
+  facts.multi_gen_lru = true;
+  auto both = plan_limits(config(RAM_SWAP(1000, 0)), facts);
+  EXPECT_EQ(written(*both, "memory.low"), "2048000");
+  EXPECT_EQ(written(*both, "memory.min"), "2048000");
   auto v1 = plan_limits(config(RAM_SWAP(1000, 0) "OOMGUARPAGES=\"700:700\"\n"), facts_of(one));
   EXPECT_EQ(memory_low(*v1), "");
   EXPECT_THAT(v1->warnings, ElementsAre(HasSubstr("OOMGUARPAGES has no effect")));
