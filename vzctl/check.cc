@@ -48,7 +48,7 @@ std::string for_people(const vz::Features& features, bool color) {
 }  // namespace
 
 int run_check(Invocation& call) {
-  auto format = parse_format(call.options.has("--json") ? "json" : call.options.value_or("--format", "table"));
+  auto format = chosen_format(call.options);
   if (!format) return finish(call.reporter, format.error());
   const vz::Features& features = call.host->features();
   std::string text = *format == Format::table ? for_people(features, use_color(call.reporter.color(), 1))

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "vzctl/options.h"
 #include "vzctl/reporter.h"
 
 namespace vzctl {
@@ -20,6 +21,16 @@ vz::Result<Format> parse_format(std::string_view word) {
   if (word == "csv") return Format::csv;
   if (word == "yaml") return Format::yaml;
   return vz::fail(vz::Code::bad_syntax, fmt::format("Bad value for --format: {} (table, json, csv or yaml)", word));
+}
+
+vz::Result<Format> chosen_format(const Options& options) {
+  if (options.has("--json")) return Format::json;
+  const std::string word = options.value_or("--format", "table");
+  return word == "text" ? Format::table : parse_format(word);
+}
+
+std::string to_structured(const Value& value, Format format) {
+  return format == Format::yaml ? to_yaml(value) : to_json(value);
 }
 
 std::string paint(std::string_view text, Tone tone, bool color) {

@@ -15,6 +15,11 @@ namespace vzctl {
 
 enum class Format { table, json, csv, yaml };
 vz::Result<Format> parse_format(std::string_view word);
+// What --json and --format ask for; "text" is the table of programs that have no table.
+class Options;
+vz::Result<Format> chosen_format(const Options& options);
+// One value for the whole, not a row for each.
+inline bool is_structured(Format format) { return format == Format::json || format == Format::yaml; }
 
 // A JSON value whose objects keep their order. Bytes and counts are integers.
 struct Value {
@@ -66,6 +71,7 @@ std::string to_csv(const Table& table, bool header);
 Value to_value(const Table& table);  // a list of objects
 std::string to_json(const Value& value);
 std::string to_yaml(const Value& value);
+std::string to_structured(const Value& value, Format format);  // JSON or YAML
 std::string render(const Table& table, Format format, const TableStyle& style);
 
 std::string paint(std::string_view text, Tone tone, bool color);

@@ -159,7 +159,7 @@ std::span<const Option> vzcalc_options() { return kOptions; }
 
 vz::Result<int> run_vzcalc(FaceCall& call) {
   const Options& o = call.options;
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   vz::Ctid id = VZ_TRY(call.host.resolve(o.words[0]));
   if (id.value() == 0) return vz::fail(vz::Code::bad_value, "the host itself is no container");
   VZ_TRY(call.host.load(id));  // says so when it is not configured

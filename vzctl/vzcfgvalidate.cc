@@ -115,7 +115,7 @@ vz::Result<int> run_vzcfgvalidate(FaceCall& call) {
   bool interactive = o.has("--interactive");
   bool mend = o.has("--repair") || interactive;
   if (o.has("--repair") && interactive) return fail(Code::bad_syntax, "-r and -i exclude each other");
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   auto options = VZ_TRY(validate_options(o));
   const std::string& file = o.words[0];
   auto config = VZ_TRY(vz::Config::load(file));

@@ -66,14 +66,12 @@ std::span<const Option> vzcpucheck_options() { return kOptions; }
 
 vz::Result<int> run_vzcpucheck(FaceCall& call) {
   const Options& o = call.options;
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   if (format == Format::csv)
     return vz::fail(
         vz::Error(vz::Code::bad_syntax, "the report is not a table").with_hint("use --format json or yaml"));
   Sums sums = VZ_TRY(add_up(call.host, o.has("--all")));
-  VZ_TRY(put(format == Format::json   ? to_json(value_of(sums))
-             : format == Format::yaml ? to_yaml(value_of(sums))
-                                      : for_people(sums, o.has("--verbose"))));
+  VZ_TRY(put(is_structured(format) ? to_structured(value_of(sums), format) : for_people(sums, o.has("--verbose"))));
   return 0;
 }
 

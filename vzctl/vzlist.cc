@@ -58,7 +58,7 @@ vz::Result<ColumnChoice> choose(std::string_view name) {
 vz::Result<std::vector<ColumnChoice>> choose_columns(const Options& options, Format format) {
   std::string list =
       options.has("--name") ? "smart_name,numproc,status,ip,hostname" : "ctid,numproc,status,ip,hostname";
-  bool structured = format == Format::json || format == Format::yaml;
+  bool structured = is_structured(format);
   if (const std::string* given = options.last("--output")) {
     list = *given;
   } else if (options.has("--one")) {
@@ -83,7 +83,7 @@ vz::Result<std::vector<ColumnChoice>> choose_columns(const Options& options, For
 
 vz::Result<Query> parse_query(const vz::Host& host, const Options& options) {
   Query q;
-  q.format = VZ_TRY(parse_format(options.has("--json") ? "json" : options.value_or("--format", "table")));
+  q.format = VZ_TRY(chosen_format(options));
   q.color = VZ_TRY(parse_color(options.value_or("--color", "auto")));
   q.columns = VZ_TRY(choose_columns(options, q.format));
   q.header = !options.has("--no-header") && !(options.has("--one") && !options.has("--output"));
@@ -120,7 +120,7 @@ bool wanted(const Query& q, const Options& options, const vz::ContainerInfo& inf
 // Every requested column, and the one that is sorted by.
 template <class Function>
 void for_each_choice(const Query& q, Function function) {
-  bool whole = q.format == Format::json || q.format == Format::yaml;
+  bool whole = is_structured(q.format);
   function(q.sort, false);
   for (const ColumnChoice& choice : q.columns) function(choice, whole);
 }
@@ -192,7 +192,7 @@ std::string cut(std::string text, int width) {
 // UBC-like values are objects in JSON; a suffix picks one number of them elsewhere.
 Table build(const vz::Host& host, const Query& q, const std::vector<ListItem>& items) {
   Table table;
-  bool structured = q.format == Format::json || q.format == Format::yaml;
+  bool structured = is_structured(q.format);
   for (size_t i = 0; i < q.columns.size(); ++i) {
     const ColumnChoice& choice = q.columns[i];
     std::string header = choice.spec->header;

@@ -169,15 +169,14 @@ std::span<const Option> vzmemcheck_options() { return kOptions; }
 
 vz::Result<int> run_vzmemcheck(FaceCall& call) {
   const Options& o = call.options;
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   if (format == Format::csv)
     return vz::fail(
         vz::Error(vz::Code::bad_syntax, "the report is not a table").with_hint("use --format json or yaml"));
   auto report = VZ_TRY(vz::memory_report(call.host, o.has("--all")));
-  std::string text = format == Format::json   ? to_json(report_value(report))
-                     : format == Format::yaml ? to_yaml(report_value(report))
-                                              : sums(report, o.has("--verbose"), o.has("--absolute")) +
-                                                    overcommit(report, call.reporter.color());
+  std::string text = is_structured(format) ? to_structured(report_value(report), format)
+                                           : sums(report, o.has("--verbose"), o.has("--absolute")) +
+                                                 overcommit(report, call.reporter.color());
   VZ_TRY(put(text));
   return 0;
 }

@@ -66,7 +66,7 @@ std::span<const Option> vznetstat_options() { return kOptions; }
 vz::Result<int> run_vznetstat(FaceCall& call) {
   const Options& o = call.options;
   if (o.has("--load")) return load_classes(call);
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   Filter filter = VZ_TRY(filter_of(o));
   std::vector<vz::UsageReport> all;
   if (const std::string* word = o.last("--ctid")) {

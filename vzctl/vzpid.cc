@@ -56,7 +56,7 @@ std::span<const Option> vzpid_options() { return kOptions; }
 
 vz::Result<int> run_vzpid(FaceCall& call) {
   const Options& o = call.options;
-  Format format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(o));
   std::vector<std::string> words = o.words;
   if (words.size() == 1 && words[0] == "-") {
     words.clear();

@@ -199,8 +199,7 @@ vz::Result<int> run_vzstat(FaceCall& call) {
     return 0;
   }
   const std::int64_t now = std::time(nullptr);
-  std::string word = o.has("--json") ? "json" : o.value_or("--format", "text");
-  Format format = VZ_TRY(parse_format(word == "text" ? "table" : word));
+  Format format = VZ_TRY(chosen_format(o));
   const std::string* from = o.last("--since");
   const std::string* to = o.last("--until");
   std::int64_t since = from ? VZ_TRY(parse_moment(*from, now)) : 0;
@@ -217,7 +216,7 @@ vz::Result<int> run_vzstat(FaceCall& call) {
   Value::List list;
   for (const auto& p : periods) list.push_back(period_value(p));
   Value report = Value::Object{{"since", since}, {"until", until.value_or(now)}, {"containers", std::move(list)}};
-  VZ_TRY(put(format == Format::json ? to_json(report) : to_yaml(report)));
+  VZ_TRY(put(to_structured(report, format)));
   return 0;
 }
 

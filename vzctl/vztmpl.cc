@@ -75,7 +75,7 @@ std::vector<std::string> split_words(const std::vector<std::string>& lists) {
 }
 
 vz::Result<> print(const Table& table, const Options& options) {
-  Format format = VZ_TRY(parse_format(options.has("--json") ? "json" : options.value_or("--format", "table")));
+  Format format = VZ_TRY(chosen_format(options));
   return put(render(table, format, {.header = !options.has("--no-header"), .fit = true}));
 }
 

@@ -67,7 +67,7 @@ struct Request {
 vz::Result<Request> parse_request(const FaceCall& call) {
   const Options& o = call.options;
   Request out;
-  out.format = VZ_TRY(parse_format(o.has("--json") ? "json" : o.value_or("--format", "table")));
+  out.format = VZ_TRY(chosen_format(o));
   if (out.format == Format::csv)
     return fail(
         vz::Error(Code::bad_syntax, "counters of containers are no single table").with_hint("use vzlist --format csv"));
@@ -154,9 +154,8 @@ vz::Result<> keep_look(const vz::Host& host, UbcLook look, const std::vector<vz:
 
 vz::Result<> show(const FaceCall& call, const Request& request, const std::vector<vz::UbSnapshot>& now,
                   const UbcLook& before) {
-  std::string text = request.format == Format::json   ? to_json(ubc_value(now, before, request.view))
-                     : request.format == Format::yaml ? to_yaml(ubc_value(now, before, request.view))
-                                                      : ubc_text(now, names_of(call.host, now), before, request.view);
+  std::string text = is_structured(request.format) ? to_structured(ubc_value(now, before, request.view), request.format)
+                                                   : ubc_text(now, names_of(call.host, now), before, request.view);
   return put(text);
 }
 

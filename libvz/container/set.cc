@@ -149,11 +149,17 @@ Result<> refuse_inode_change(const Context& ct, const Config& from, const Config
                   .with_hint("create a new container with --diskinodes and copy the content"));
 }
 
-// Limits that this host does not enforce are refused when they are asked for by name.
-Result<> refuse_unenforced(Context& ct, const SetOptions& options, const Config& from, const Config& to) {
+// Limits that differ and that this host does not enforce.
+std::vector<UnenforcedLimit> newly_unenforced(const Config& from, const Config& to) {
   auto list = unenforced_limits(to, ub_abilities());
   std::erase_if(list,
                 [&](const UnenforcedLimit& l) { return from.limit(l.resource->key) == to.limit(l.resource->key); });
+  return list;
+}
+
+// They are refused when they are asked for by name.
+Result<> refuse_unenforced(Context& ct, const SetOptions& options, const Config& from, const Config& to) {
+  auto list = newly_unenforced(from, to);
   for (const auto& l : list)
     if (options.changes.get(l.resource->key) && !options.force && !options.reset_ub) return fail(refusal_of(l, to));
   if (!list.empty()) ct.reporter.warn("Warning: not enforced on this host: " + describe(list));
@@ -232,9 +238,7 @@ Result<> save_changes(Context& ct, const Config& old_file, const Config& new_fil
 
 // Of a container that does not run: it may run where they are.
 void note_unenforced(const Config& from, const Config& to, Reporter& reporter) {
-  auto list = unenforced_limits(to, ub_abilities());
-  std::erase_if(list,
-                [&](const UnenforcedLimit& l) { return from.limit(l.resource->key) == to.limit(l.resource->key); });
+  auto list = newly_unenforced(from, to);
   if (!list.empty()) reporter.warn("Note: kept in the configuration, not enforced on this host: " + describe(list));
 }
 
