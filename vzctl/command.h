@@ -78,6 +78,8 @@ int run_mount(Invocation&);
 int run_umount(Invocation&);
 int run_check(Invocation&);
 int run_vswap(Invocation&);
+int run_migrate(Invocation&);
+int run_agent(Invocation&);
 int run_metrics(Invocation&);
 int run_boot_start(Invocation&);
 int run_boot_stop(Invocation&);
@@ -93,6 +95,7 @@ std::string command_help(const Command& command);       // `vzctl help CMD`
 std::string completion_script(std::string_view shell);  // empty: unknown shell
 
 // Options of start and stop, also used by restart.
+std::span<const Option> migrate_options();
 std::span<const Option> start_options();
 std::span<const Option> stop_options();
 vz::StartOptions to_start_options(const Options& options);

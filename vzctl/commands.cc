@@ -232,6 +232,21 @@ std::vector<Command> work_commands() {
        kCheckOptions,
        0,
        run_check},
+      {"migrate",
+       {},
+       Needs::ctid,
+       "CTID HOST [--check-only] [--remove-area yes|no] [--times] [--json] | CTID --resolve [--take-back|--drop]",
+       "Move a container to another host",
+       "Asks `vzctl agent` on the other host, through ssh, whether it can have the container, copies the disk while it "
+       "runs and then what changed, stops it, copies the rest and starts it there; its number, name, addresses, limits, "
+       "ids inside and usage stay. Until the other host has everything, any failure leaves it here, running if it ran. "
+       "When the connection is lost at the moment of the handover, --resolve asks the other host and finishes. Both hosts "
+       "must have the same version of vz.",
+       migrate_options(),
+       1,
+       run_migrate,
+       Settings::none,
+       true},
       {"vswap",
        {},
        Needs::host,
@@ -279,7 +294,6 @@ std::vector<Command> planned_commands() {
       planned("snapshot-mount", {}, "CTID --id UUID --target DIR", "Mount a snapshot"),
       planned("snapshot-umount", {}, "CTID --id UUID", "Unmount a snapshot"),
       planned("snapshot-list", {}, "CTID", "List snapshots"),
-      planned("migrate", {}, "CTID HOST", "Move a container to another host"),
       planned("convert", {}, "CTID --layout LAYOUT", "Convert to another layout"),
       planned("compact", {}, "CTID", "Give unused blocks of the image back"),
       planned("quotaon", {}, "CTID", "Switch the disk quota on"),
@@ -288,9 +302,18 @@ std::vector<Command> planned_commands() {
   };
 }
 
-// What vz.service runs; neither in the help nor in the completion.
+// What vz.service and other hosts run; neither in the help nor in the completion.
 std::span<const Command> service_commands() {
   static const Command all[] = {
+      {"agent",
+       {},
+       Needs::host,
+       "",
+       "Serve a migration on standard input and output",
+       "",
+       {},
+       0,
+       run_agent},
       {"boot-start",
        {},
        Needs::host,

@@ -38,6 +38,8 @@ const std::vector<Face>& table() {
        vznetstat_options(), 0, 0, Values::none, run_vznetstat},
       {"vztop", "[-b] [-n N] [-d SECONDS] [-o KEY] [-r] [CTID|NAME...]",
        "Shows what running containers are doing, again and again", vztop_options(), 0, 1000, Values::ctid, run_vztop},
+      {"vzmigrate", "[-r yes|no] [--check-only] [-t] HOST CTID|NAME...", "Moves containers to another host",
+       vzmigrate_options(), 2, 1000, Values::none, run_vzmigrate},
       {"vz-exporter", "[--listen ADDRESS:PORT]", "Serves the metrics of containers to monitoring, over HTTP",
        vz_exporter_options(), 0, 0, Values::none, run_vz_exporter},
   };

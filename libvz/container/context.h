@@ -36,6 +36,7 @@ Result<> clean_up(const Host& host, Ctid id, Reporter& reporter);
 // Operations that need no locking of their own: the caller holds the lock.
 Result<> start_locked(Context& ct, const StartOptions& options);
 Result<> stop_locked(Context& ct, const StopOptions& options);
+Result<> destroy_locked(Context& ct);
 
 // Runs argv[0] as the only process of a stopped container (no init), with its root, devices, network off and
 // limits; returns its exit status. For runscript and password changes.

@@ -9,6 +9,7 @@
 #include "libvz/container/context.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/lock.h"
+#include "libvz/container/migration_journal.h"
 #include "libvz/container/names.h"
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
@@ -98,6 +99,7 @@ Result<> validate_settings(const Host& host, Ctid id, const Config& merged, cons
 Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   if (id_.value() == 0) return fail(Code::bad_value, "Bad CT ID 0: the host itself cannot be created");
   auto lock = VZ_TRY(CtLock::take(*host_, id_, "creating"));
+  VZ_TRY(check_not_migrating(*host_, id_));
   if (VZ_TRY(running_state(*host_, id_))) return fail(Code::running, "Container is already running");
   VZ_TRY(clean_up(*host_, id_, reporter));
   // Of a container of this number that was taken away by hand.
@@ -150,18 +152,25 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
 
 Result<> Container::destroy(Reporter& reporter) {
   auto lock = VZ_TRY(CtLock::take(*host_, id_, "destroying"));
-  if (VZ_TRY(running_state(*host_, id_)))
-    return fail(Error(Code::running, "Container is currently running. Stop it first.")
-                    .with_hint(fmt::format("`vzctl stop {}`", id_.value())));
+  VZ_TRY(check_not_migrating(*host_, id_));
   Context ct = VZ_TRY(load_context(*host_, id_, reporter));
+  return destroy_locked(ct);
+}
+
+Result<> destroy_locked(Context& ct) {
+  const Host& host = ct.host;
+  Reporter& reporter = ct.reporter;
+  if (VZ_TRY(running_state(host, ct.id)))
+    return fail(Error(Code::running, "Container is currently running. Stop it first.")
+                    .with_hint(fmt::format("`vzctl stop {}`", ct.id.value())));
   if (is_mount_point(ct.root_path))
     return fail(Error(Code::mounted, fmt::format("Container is currently mounted (umount first): {}", ct.root_path))
-                    .with_hint(fmt::format("`vzctl umount {}`", id_.value())));
+                    .with_hint(fmt::format("`vzctl umount {}`", ct.id.value())));
   // VE_PRIVATE is the admin's text: a directory that no create made is never deleted.
   if (exists(ct.private_path) && !private_exists(ct.private_path))
     return fail(Error(Code::delete_private, fmt::format("{} is not the private area of a container", ct.private_path))
-                    .with_hint(fmt::format("correct VE_PRIVATE in {}, or remove that file", host_->config_path(id_))));
-  VZ_TRY(clean_up(*host_, id_, reporter));
+                    .with_hint(fmt::format("correct VE_PRIVATE in {}, or remove that file", host.config_path(ct.id))));
+  VZ_TRY(clean_up(host, ct.id, reporter));
   reporter.info("Destroying container private area: " + ct.private_path);
   // Moved aside first: from here on the container does not exist, however long removal takes.
   auto aside = temporary_private(ct.private_path);
@@ -169,16 +178,16 @@ Result<> Container::destroy(Reporter& reporter) {
   VZ_TRY(remove_tree(aside));
   if (exists(ct.private_path)) VZ_TRY(rename_durably(ct.private_path, aside));
   reporter.step("destroy.name");
-  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(*host_, *name, id_));
+  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, ct.id));
   // The private area before the configuration: killed in between, `destroy` still finds the container.
   reporter.step("destroy.private");
   VZ_TRY(remove_tree(aside));
   reporter.step("destroy.usage");
-  end_usage(*host_, id_, ct.config.get("NAME").value_or(""), reporter);
+  end_usage(host, ct.id, ct.config.get("NAME").value_or(""), reporter);
   reporter.step("destroy.idmap");
-  VZ_TRY(release_idmap(*host_, id_));
+  VZ_TRY(release_idmap(host, ct.id));
   reporter.step("destroy.config");
-  VZ_TRY(rename_durably(host_->config_path(id_), host_->config_path(id_) + ".destroyed"));
+  VZ_TRY(rename_durably(host.config_path(ct.id), host.config_path(ct.id) + ".destroyed"));
   (void)remove_empty_dir(ct.root_path);
   reporter.info("Container private area was destroyed");
   return {};

@@ -45,9 +45,7 @@ Result<> fill_private(const PrivateSpec& spec, Reporter& reporter) {
   else
     VZ_TRY(make_dir(spec, reporter));
   if (reporter.cancelled()) return fail(Code::create_private, "interrupted");
-  // Last: an area with this file is complete.
-  auto text = fmt::format("{} {}\n", layout_name(spec.layout), kVersion);
-  return replace_file(layout_file(spec.dest), text, 0644);
+  return write_layout(spec.dest, spec.layout);
 }
 
 // Whichever step met it: a file system on a loop device turns ENOSPC of the file below into EIO, or becomes read-only.
@@ -70,6 +68,10 @@ Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
                   .context("no space left on the host's file system with the private areas")
                   .with_code(Code::no_disk_space)
                   .with_hint("free some space there, or let VE_PRIVATE in vz.conf name another file system"));
+}
+
+Result<> write_layout(const std::string& private_path, Layout layout) {
+  return replace_file(layout_file(private_path), fmt::format("{} {}\n", layout_name(layout), kVersion), 0644);
 }
 
 Result<Layout> private_layout(const std::string& private_path) {

@@ -36,6 +36,8 @@ struct PrivateSpec {
   IdMap idmap;
 };
 Result<> make_private(const PrivateSpec& spec, Reporter& reporter);
+// Last of all: an area with this file is complete. On disk when it returns.
+Result<> write_layout(const std::string& private_path, Layout layout);
 
 // A detached mount of the container's root, ready to be init's "/" (image: idmapped). `host_view` instead gives a
 // nosuid,nodev mount for looking at it from the host. fsck -p runs first on an image not cleanly unmounted.

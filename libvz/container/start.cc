@@ -14,6 +14,7 @@
 #include "libvz/container/guest_settings.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/lock.h"
+#include "libvz/container/migration_journal.h"
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
 #include "libvz/container/rootfs.h"
@@ -300,6 +301,7 @@ Result<int> run_without_init(Context& ct, std::vector<std::string> argv, int std
 Result<> Container::start(const StartOptions& options, Reporter& reporter) {
   if (id_.value() == 0) return fail(Code::bad_value, "Only set actions are allowed for CT0");
   auto lock = VZ_TRY(CtLock::take(*host_, id_, "starting"));
+  VZ_TRY(check_not_migrating(*host_, id_));
   Context ct = VZ_TRY(load_context(*host_, id_, reporter));
   return start_locked(ct, options);
 }

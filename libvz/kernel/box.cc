@@ -230,7 +230,7 @@ Result<bool> read_within(int fd, int timeout_ms, std::string* out) {
   int ready = ::poll(&p, 1, timeout_ms);
   if (ready < 0 && errno != EINTR) return fail_errno("poll");
   if (ready <= 0) return true;
-  char buffer[4096];
+  char buffer[65536];  // what a pipe holds
   ssize_t n = ::read(fd, buffer, sizeof buffer);
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return true;
   if (n < 0) return fail_errno("read");

@@ -93,6 +93,7 @@ enum class Code : int {
   // vz's own, above everything that OpenVZ 6 used.
   not_enforced = 171,  // the setting is known, kept in the file, and cannot be enforced on this host
   unsupported = 172,   // this host lacks a kernel feature that the request needs
+  connect = 173,       // the other host of a migration cannot be reached, or was lost on the way
 };
 
 // One failure: which code, which errno (0 if none), what happened, and what to do next.

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The source of a migration, which decides. The disk is copied while the container runs, then what changed since, until
+// little does; then the container is stopped, the rest follows, and it is started on the other host.
+#include <chrono>
+#include <optional>
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+#include <vz/migrate.h>
+#include <vz/version.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/archive_stream.h"
+#include "libvz/container/context.h"
+#include "libvz/container/dir_layout.h"
+#include "libvz/container/image.h"
+#include "libvz/container/image_delta.h"
+#include "libvz/container/lock.h"
+#include "libvz/container/migration_finish.h"
+#include "libvz/container/migration_journal.h"
+#include "libvz/container/migration_message.h"
+#include "libvz/container/rootfs.h"
+#include "libvz/container/state.h"
+#include "libvz/container/usage_keep.h"
+#include "libvz/kernel/clock.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/mount.h"
+#include "libvz/kernel/peer_process.h"
+#include "libvz/kernel/sparse_file.h"
+#include "libvz/kernel/uts.h"
+
+namespace vz {
+
+namespace {
+
+// Another live pass pays while it is shorter than this, or at least half of the last one.
+constexpr std::uint64_t kSmallPass = 8u << 20;
+
+std::uint64_t now_ms() { return monotonic_ns() / 1'000'000; }
+
+// The command that reaches the other host, and what is said through it.
+class Connection {
+ public:
+  static Result<Connection> open(const std::vector<std::string>& transport, const std::string& destination) {
+    if (transport.empty() || transport.front().empty())
+      return fail(Code::bad_value, fmt::format("no command to reach {}", destination));
+    auto process = VZ_TRY_CTX(start_peer(transport), "cannot reach " + destination);
+    UniqueFd stream = process.take_stream();
+    UniqueFd out = stream.dup();
+    if (!out) return fail_errno("dup");
+    Connection c(std::move(process), FrameChannel(std::move(stream), std::move(out), destination));
+    auto greeted =
+        ask(c.channel, {"hello", {{"protocol", std::to_string(kMigrationProtocol)}, {"vz", VZ_VERSION_STRING}}});
+    if (greeted) return c;
+    if (greeted.error().code() != Code::connect) return fail(std::move(greeted).error());
+    return fail(Error(Code::connect, fmt::format("cannot reach vzctl on {} by: {}", destination, join(transport, " ")))
+                    .with_hint("it must run without asking anything: try it by hand; for ssh, root's key must be "
+                               "accepted there, and the host's key known here"));
+  }
+
+ private:
+  Connection(PeerProcess p, FrameChannel c) : process(std::move(p)), channel(std::move(c)) {}
+  PeerProcess process;  // before the channel: it is told to end by the channel's closing
+
+ public:
+  FrameChannel channel;
+};
+
+// What is known of the container when everything begins.
+struct Outgoing {
+  Context& ct;
+  const MigrateOptions& options;
+  Layout layout = Layout::image;
+  IdMap idmap;
+  bool running = false;
+  std::string config;       // the text of ID.conf
+  std::uint64_t bytes = 0;  // what it takes on a disk
+  std::uint64_t size = 0;   // of the image
+  UniqueFd image;
+  MigrationJournal journal;
+  std::string replaces;  // the session of an earlier attempt whose traces the other host may still have
+  MigrateReport report;
+};
+
+Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
+  Outgoing out{ct, options, {}, {}, false, {}, 0, 0, {}, {}, {}, {}};
+  if (!private_exists(ct.private_path))
+    return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
+  if (is_mount_point(ct.root_path))
+    return fail(Error(Code::mounted, fmt::format("Container is mounted on {}", ct.root_path))
+                    .with_hint(fmt::format("`vzctl umount {}`", ct.id.value())));
+  out.layout = VZ_TRY(private_layout(ct.private_path));
+  out.idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
+  out.running = VZ_TRY(running_state(ct.host, ct.id)).has_value();
+  out.config = VZ_TRY(read_file(ct.host.config_path(ct.id)));
+  if (out.layout == Layout::image) {
+    out.image = VZ_TRY(open_file(image_path(ct.private_path), O_RDONLY));
+    out.size = VZ_TRY(file_size(out.image.get()));
+    out.bytes = VZ_TRY(allocated_bytes(out.image.get()));
+  }
+  out.report.mode = out.running && out.layout == Layout::image ? "near-live" : "offline";
+  if (out.running)
+    out.report.why = out.layout == Layout::image ? "its memory is not moved: it is stopped here and started there"
+                                                 : "files of the dir layout are copied while it is stopped";
+  return out;
+}
+
+MigrationMessage describe(const Outgoing& out, const char* name) {
+  return {name,
+          {{"ctid", out.ct.id.str()},
+           {"session", out.journal.session},
+           {"source", host_name()},
+           {"config", out.config},
+           {"layout", layout_name(out.layout)},
+           {"size", std::to_string(out.size)},
+           {"bytes", std::to_string(out.bytes)},
+           {"replaces", out.replaces},
+           {"force", out.options.force ? "yes" : "no"}}};
+}
+
+Result<> save_phase(Outgoing& out, const char* phase) {
+  out.journal.phase = phase;
+  out.ct.reporter.step(fmt::format("migrate.{}", phase));
+  return save_migration(out.ct.host, out.ct.id, out.journal);
+}
+
+Result<> copy_files(Outgoing& out, FrameChannel& channel, MigratePass& pass) {
+  pass.sent = VZ_TRY(send_archive(channel, dir_path(out.ct.private_path), out.idmap, [&](std::uint64_t sent) {
+    out.ct.reporter.progress("copy", sent, 0);
+    return !out.ct.reporter.cancelled();
+  }));
+  pass.read = pass.sent;
+  return {};
+}
+
+Result<> copy_image(Outgoing& out, FrameChannel& channel, ImageSender& sender, MigratePass& pass) {
+  auto delta = VZ_TRY(sender.send(channel, [&](std::uint64_t done, std::uint64_t all) {
+    out.ct.reporter.progress("copy", done, all);
+    return !out.ct.reporter.cancelled();
+  }));
+  pass.read = delta.read;
+  pass.sent = delta.sent;
+  return {};
+}
+
+// One pass; the answer comes when the other end has written everything.
+Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
+  const auto began = now_ms();
+  MigratePass pass;
+  pass.frozen = frozen;
+  out.ct.reporter.step("migrate.pass");
+  VZ_TRY(ask(channel, {"pass", {}}));
+  if (sender)
+    VZ_TRY(copy_image(out, channel, *sender, pass));
+  else
+    VZ_TRY(copy_files(out, channel, pass));
+  Frame last = VZ_TRY(channel.receive());
+  if (last.type == kError) return fail(decode_error(last.payload, channel.peer()));
+  if (last.type != kAnswer) return fail(Code::bad_value, channel.peer() + " answers with something else");
+  pass.took_ms = now_ms() - began;
+  out.report.passes.push_back(pass);
+  out.ct.reporter.info(fmt::format("Pass {}: {} MiB read, {} MiB sent, {} ms{}", out.report.passes.size(),
+                                   pass.read >> 20, pass.sent >> 20, pass.took_ms, frozen ? ", stopped" : ""));
+  return pass;
+}
+
+Result<> copy_while_it_runs(Outgoing& out, FrameChannel& channel, ImageSender& sender) {
+  std::uint64_t last = UINT64_MAX;
+  for (std::uint64_t i = 0; i < out.options.max_passes; ++i) {
+    auto pass = VZ_TRY(send_pass(out, channel, &sender, false));
+    if (pass.sent <= kSmallPass || pass.sent > last / 2) return {};
+    last = pass.sent;
+  }
+  return {};
+}
+
+std::string usage_text(const Context& ct) {
+  auto sources = UsageSources::open();
+  if (!sources) return {};
+  auto record = keep_usage(ct.host, *sources, ct.id, ct.reporter);
+  return record && *record ? usage_record_text(**record) : std::string();
+}
+
+// Everything up to "the other host could run it".
+Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel, std::uint64_t* stopped_at) {
+  VZ_TRY(ask(channel, describe(out, "begin")));
+  std::optional<ImageSender> sender;
+  if (out.layout == Layout::image) sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
+  if (out.running && sender) VZ_TRY(copy_while_it_runs(out, channel, *sender));
+  *stopped_at = now_ms();
+  if (out.running) VZ_TRY(stop_locked(out.ct, {}));
+  VZ_TRY(send_pass(out, channel, sender ? &*sender : nullptr, true));
+  auto request = describe(out, "prepare");
+  request.fields["usage"] = usage_text(out.ct);
+  request.fields["start"] = out.running ? "yes" : "no";
+  VZ_TRY(ask(channel, request));
+  return {};
+}
+
+// It is here, as it was: before the commit nothing was taken from it but its run. While the other host does not know,
+// the journal stays, so that the next attempt or --resolve tells it.
+void restore_source(Outgoing& out, FrameChannel& channel) {
+  (void)save_phase(out, "sending");
+  if (ask(channel, {"abort", {{"ctid", out.ct.id.str()}, {"session", out.journal.session}}}))
+    (void)remove_migration(out.ct.host, out.ct.id);
+  if (!out.running) return;
+  auto alive = running_state(out.ct.host, out.ct.id);
+  if (alive && *alive) return;
+  out.ct.reporter.warn("Starting the container here again");
+  if (auto started = start_locked(out.ct, {}); !started)
+    out.ct.reporter.warn("Warning: it did not start: " + started.error().message());
+}
+
+// After the commit only the other host may run it. Asked again, it does what is left to do.
+Result<> hand_over(Context& ct, FrameChannel& channel, const MigrationJournal& journal, bool* started) {
+  MigrationMessage request{"go", {{"ctid", ct.id.str()}, {"session", journal.session}}};
+  auto done = ask(channel, request);
+  if (!done)
+    return fail(std::move(done).error().with_hint(fmt::format(
+        "the container was given up here and may run there; `vzctl migrate {} --resolve` asks again", ct.id.value())));
+  *started = done->text("started") == "yes";
+  if (auto note = done->text("note"); !note.empty())
+    ct.reporter.warn(fmt::format("Warning: it does not start on {}: {}", journal.peer, note));
+  return {};
+}
+
+Result<> finish_source(Context& ct, FrameChannel& channel, const MigrationJournal& journal) {
+  VZ_TRY(finish_outgoing(ct, journal));
+  ct.reporter.step("migrate.forget");
+  // Its journal there is of no use any more; when it cannot be told, it stays and does no harm.
+  (void)ask(channel, {"forget", {{"ctid", ct.id.str()}, {"session", journal.session}}});
+  return remove_migration(ct.host, ct.id);
+}
+
+Result<std::string> random_uuid() {
+  auto text = VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64));
+  return std::string(trim(text));
+}
+
+}  // namespace
+
+Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& options, Reporter& reporter) {
+  const auto began = now_ms();
+  auto lock = VZ_TRY(CtLock::take(host, id, "migrating"));
+  Context ct = VZ_TRY(load_context(host, id, reporter));
+  VZ_TRY(check_not_migrating(host, id));
+  Outgoing out = VZ_TRY(look_at(ct, options));
+  Connection connection = VZ_TRY(Connection::open(options.transport, options.destination));
+  FrameChannel& channel = connection.channel;
+  if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
+  VZ_TRY(ask(channel, describe(out, "check")));
+  if (options.check_only) return out.report;
+
+  out.journal.session = VZ_TRY(random_uuid());
+  out.journal.side = "source";
+  out.journal.peer = options.destination;
+  out.journal.transport = join(options.transport, " ");
+  out.journal.keep = options.keep_source ? "yes" : "no";
+  VZ_TRY(save_phase(out, "sending"));
+  std::uint64_t stopped_at = 0;
+  auto prepared = copy_and_prepare(out, channel, &stopped_at);
+  if (prepared) prepared = save_phase(out, "committed");
+  if (!prepared) {
+    restore_source(out, channel);
+    return fail(std::move(prepared).error());
+  }
+  VZ_TRY(hand_over(ct, channel, out.journal, &out.report.started));
+  const auto now = now_ms();
+  if (out.running) out.report.down_ms = now - stopped_at;
+  VZ_TRY(finish_source(ct, channel, out.journal));
+  out.report.sent = channel.sent();
+  out.report.total_ms = now_ms() - began;
+  return out.report;
+}
+
+namespace {
+
+Result<> ask_and_finish(Context& ct, const MigrationJournal& journal, const std::vector<std::string>& transport) {
+  auto connection = VZ_TRY(Connection::open(transport, journal.peer));
+  auto status = VZ_TRY(ask(connection.channel, {"status", {{"ctid", ct.id.str()}, {"session", journal.session}}}));
+  if (status.text("phase") == "unknown")
+    return fail(
+        Error(Code::locked, fmt::format("{} knows nothing of this migration", journal.peer))
+            .with_hint(fmt::format("when it is certain that container {} is not there: `vzctl migrate {} --resolve "
+                                   "--take-back`",
+                                   ct.id.value(), ct.id.value())));
+  bool started = false;
+  VZ_TRY(hand_over(ct, connection.channel, journal, &started));
+  VZ_TRY(finish_source(ct, connection.channel, journal));
+  ct.reporter.info(
+      fmt::format("Container {} is on {}{}", ct.id.value(), journal.peer, started ? " and runs there" : ""));
+  return {};
+}
+
+Result<> resolve_source(const Host& host, Ctid id, MigrationJournal journal, Resolve how,
+                        std::vector<std::string> transport, Reporter& reporter) {
+  if (transport.empty()) transport = split_blank(journal.transport);
+  if (journal.phase == "sending" || how == Resolve::take_back) {
+    reporter.step("migrate.takeback");
+    if (how == Resolve::ask) {
+      auto connection = VZ_TRY(Connection::open(transport, journal.peer));
+      (void)ask(connection.channel, {"abort", {{"ctid", id.str()}, {"session", journal.session}}});
+    }
+    VZ_TRY(remove_migration(host, id));
+    reporter.info(fmt::format("Container {} is here", id.value()));
+    return {};
+  }
+  // Killed after the last of its configuration went, only the journal is left.
+  if (!exists(host.config_path(id))) return remove_migration(host, id);
+  Context ct = VZ_TRY(load_context(host, id, reporter));
+  return ask_and_finish(ct, journal, transport);
+}
+
+}  // namespace
+
+Result<> resolve_migration(const Host& host, Ctid id, Resolve how, const std::vector<std::string>& transport,
+                           Reporter& reporter) {
+  auto lock = VZ_TRY(CtLock::take(host, id, "migrating"));
+  auto journal = VZ_TRY(load_migration(host, id));
+  if (!journal) return fail(Code::bad_value, fmt::format("Container {}: no migration to resolve", id.value()));
+  const bool source = journal->side == "source";
+  if (source && how != Resolve::drop) return resolve_source(host, id, *std::move(journal), how, transport, reporter);
+  if (!source && how == Resolve::drop && (journal->phase == "incoming" || journal->phase == "prepared"))
+    return drop_incoming(host, id, *journal);
+  if (!source && journal->phase == "committed") {
+    reporter.info(fmt::format("The other host gave container {} up: it is here", id.value()));
+    VZ_TRY(finish_incoming(host, id, &*journal, reporter));
+    return {};
+  }
+  if (!source && journal->phase == "done") return remove_migration(host, id);
+  return fail(
+      Error(Code::locked,
+            fmt::format("Container {} comes from {}, which alone knows how far it is", id.value(), journal->peer))
+          .with_hint(fmt::format("`vzctl migrate {0} --resolve` there; when that host is lost and the container "
+                                 "is to be thrown away here: `vzctl migrate {0} --resolve --drop`",
+                                 id.value())));
+}
+
+}  // namespace vz

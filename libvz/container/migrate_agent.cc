@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// The destination of a migration. It does what the source asks, one request after the other, and gives up what was not
+// committed when the stream ends.
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+#include <vz/migrate.h>
+#include <vz/version.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/archive_stream.h"
+#include "libvz/container/context.h"
+#include "libvz/container/dir_layout.h"
+#include "libvz/container/image.h"
+#include "libvz/container/image_delta.h"
+#include "libvz/container/limits.h"
+#include "libvz/container/lock.h"
+#include "libvz/container/migration_finish.h"
+#include "libvz/container/migration_journal.h"
+#include "libvz/container/migration_message.h"
+#include "libvz/container/names.h"
+#include "libvz/container/rootfs.h"
+#include "libvz/container/value.h"
+#include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+using Answer = Result<MigrationMessage>;
+
+class Agent {
+ public:
+  Agent(const Host& host, FrameChannel& channel, Reporter& reporter)
+      : host_(host), channel_(channel), reporter_(reporter) {}
+  ~Agent();
+
+  Result<> serve();
+
+ private:
+  Answer dispatch(const MigrationMessage& request);
+  Answer hello(const MigrationMessage& request);
+  Answer check(const MigrationMessage& request);
+  Answer begin(const MigrationMessage& request);
+  Answer receive_pass(const MigrationMessage& request);
+  Answer prepare(const MigrationMessage& request);
+  Answer go(const MigrationMessage& request);
+  Answer status(const MigrationMessage& request);
+  Answer forget(const MigrationMessage& request);
+  Answer abort(const MigrationMessage& request);
+
+  Result<> check_free(Ctid id, const Config& config, const std::string& replaces) const;
+  Result<> check_room(const std::string& private_path, std::uint64_t bytes) const;
+  Result<> make_area();
+  Result<> adopt(const MigrationMessage& request);  // the lock and the journal of a session that was begun earlier
+
+  const Host& host_;
+  FrameChannel& channel_;
+  Reporter& reporter_;
+  bool greeted_ = false;
+  std::optional<Ctid> id_;
+  std::optional<CtLock> lock_;
+  MigrationJournal journal_;
+  Layout layout_ = Layout::image;
+  std::uint64_t size_ = 0;
+  UniqueFd image_;
+  IdMap idmap_;
+};
+
+// The connection is gone: what was not prepared will never be.
+Agent::~Agent() {
+  if (!id_ || journal_.phase != "incoming") return;
+  reporter_.step("migrate.abandon");
+  (void)drop_incoming(host_, *id_, journal_);
+}
+
+Result<Ctid> ctid_of(const MigrationMessage& request) {
+  auto number = VZ_TRY(request.number("ctid"));
+  if (number == 0 || number > UINT32_MAX) return fail(Code::bad_value, fmt::format("Bad CT ID {}", number));
+  return Ctid(static_cast<std::uint32_t>(number));
+}
+
+Answer Agent::hello(const MigrationMessage& request) {
+  if (VZ_TRY(request.number("protocol")) != kMigrationProtocol)
+    return fail(Error(Code::unsupported, fmt::format("the other vz ({}) speaks version {} of the protocol, this one {}",
+                                                     printable(request.text("vz")), printable(request.text("protocol")),
+                                                     kMigrationProtocol))
+                    .with_hint("install the same version of vz on both hosts"));
+  greeted_ = true;
+  return MigrationMessage{"hello", {{"vz", VZ_VERSION_STRING}}};
+}
+
+// Nothing here may have its number, its name or one of its addresses. An earlier attempt of the same source, which says
+// that it took the container back, is no obstacle.
+Result<> Agent::check_free(Ctid id, const Config& config, const std::string& replaces) const {
+  if (exists(host_.config_path(id)))
+    return fail(Error(Code::private_exists, fmt::format("Container {} exists there already", id.value()))
+                    .with_hint("destroy or renumber one of the two"));
+  auto journal = VZ_TRY(load_migration(host_, id));
+  if (!journal || journal->session != replaces || journal->phase == "committed") VZ_TRY(check_not_migrating(host_, id));
+  if (auto name = config.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host_, *name, id));
+  const auto wanted = config.words("IP_ADDRESS");
+  for (Ctid other : VZ_TRY(host_.containers())) {
+    auto theirs = host_.load(other);
+    if (!theirs) continue;
+    for (const auto& address : theirs->words("IP_ADDRESS"))
+      if (std::find(wanted.begin(), wanted.end(), address) != wanted.end())
+        return fail(
+            Error(Code::ip_in_use, fmt::format("IP address {} belongs to container {} there", address, other.value()))
+                .with_hint(
+                    fmt::format("vzctl set {} --ipdel {} --save, on one of the two hosts", id.value(), address)));
+  }
+  return {};
+}
+
+// The nearest directory that exists tells which file system it will be.
+Result<> Agent::check_room(const std::string& private_path, std::uint64_t bytes) const {
+  std::string dir = private_path;
+  while (dir.size() > 1 && !exists(dir)) dir = dir.substr(0, std::max<std::size_t>(dir.rfind('/'), 1));
+  UniqueFd fd = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
+  auto left = VZ_TRY(free_space(fd.get()));
+  if (bytes <= left.bytes) return {};
+  return fail(Error(Code::no_disk_space, fmt::format("{} needs {} MiB, and {} MiB are free there", private_path,
+                                                     (bytes >> 20) + 1, left.bytes >> 20))
+                  .with_hint("free some space on the destination, or let VE_PRIVATE in its vz.conf name another disk"));
+}
+
+Config merged_config(const Host& host, const Config& own) {
+  Config merged = host.global();
+  merged.merge(own);
+  return merged;
+}
+
+Answer Agent::check(const MigrationMessage& request) {
+  Ctid id = VZ_TRY(ctid_of(request));
+  Config own = Config::parse(request.text("config"), "the container's configuration");
+  Config merged = merged_config(host_, own);
+  VZ_TRY(check_free(id, own, request.text("replaces")));
+  const auto private_path = host_.private_path(id, merged);
+  if (exists(private_path))
+    return fail(Code::private_exists, fmt::format("Private area already exists there in {}", private_path));
+  VZ_TRY(check_room(private_path, VZ_TRY(request.number("bytes"))));
+  VZ_TRY(parse_layout(request.text("layout")));
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  auto facts = VZ_TRY(read_limit_facts(cgroups, host_.paths().lib));
+  auto plan = VZ_TRY(plan_limits(merged, facts));
+  if (!plan.not_enforceable.empty() && request.text("force") != "yes")
+    return fail(std::move(plan.not_enforceable.front()));
+  return MigrationMessage{"ok", {}};
+}
+
+Result<> Agent::make_area() {
+  const auto dest = incoming_path(journal_);
+  VZ_TRY(remove_tree(dest));
+  VZ_TRY(make_dirs(dest.substr(0, dest.rfind('/')), 0755));
+  VZ_TRY(make_dirs(dest, 0700));
+  if (layout_ == Layout::dir) {
+    VZ_TRY(make_dirs(dir_path(dest), 0755));
+    return set_owner(dir_path(dest), idmap_.base, idmap_.base);
+  }
+  image_ = VZ_TRY(open_file(image_path(dest), O_RDWR | O_CREAT | O_EXCL, 0600));
+  return set_file_size(image_.get(), size_);
+}
+
+Answer Agent::begin(const MigrationMessage& request) {
+  if (id_) return fail(Code::bad_value, "a migration was begun already");
+  Ctid id = VZ_TRY(ctid_of(request));
+  layout_ = VZ_TRY(parse_layout(request.text("layout")));
+  size_ = VZ_TRY(request.number("size"));
+  auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
+  Config own = Config::parse(request.text("config"), "the container's configuration");
+  VZ_TRY(check_free(id, own, request.text("replaces")));
+  // Of a session that was cut off or taken back: nobody will ask for it again.
+  if (auto old = VZ_TRY(load_migration(host_, id)); old && old->phase != "done") VZ_TRY(drop_incoming(host_, id, *old));
+  journal_ = {};
+  journal_.session = request.text("session");
+  journal_.side = "destination";
+  journal_.phase = "incoming";
+  journal_.peer = printable(request.text("source"));
+  journal_.private_path = host_.private_path(id, merged_config(host_, own));
+  if (exists(journal_.private_path))
+    return fail(Code::private_exists, fmt::format("Private area already exists there in {}", journal_.private_path));
+  reporter_.step("migrate.incoming");
+  VZ_TRY(save_migration(host_, id, journal_));
+  id_ = id;
+  lock_.emplace(std::move(lock));
+  idmap_ = VZ_TRY(allocate_idmap(host_, id));
+  VZ_TRY(make_area());
+  return MigrationMessage{"ok", {}};
+}
+
+// The answer says when all is written; what comes before it are frames.
+Answer Agent::receive_pass(const MigrationMessage&) {
+  if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
+  std::uint64_t received = 0;
+  if (layout_ == Layout::image)
+    received = VZ_TRY(receive_image(channel_, image_.get(), size_));
+  else
+    received = VZ_TRY(receive_archive(channel_, dir_path(incoming_path(journal_)), idmap_));
+  return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
+}
+
+// From here on it survives the end of the connection: only the source knows whether it gave the container up.
+Answer Agent::prepare(const MigrationMessage& request) {
+  if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  const auto dest = incoming_path(journal_);
+  reporter_.step("migrate.sync");
+  if (image_) VZ_TRY_CTX(sync_file(image_.get()), image_path(dest));
+  VZ_TRY(write_layout(dest, layout_));
+  journal_.config = request.text("config");
+  journal_.usage = request.text("usage");
+  journal_.start = request.text("start");
+  journal_.phase = "prepared";
+  reporter_.step("migrate.prepared");
+  auto saved = save_migration(host_, *id_, journal_);
+  if (!saved) journal_.phase = "incoming";
+  VZ_TRY(std::move(saved));
+  return MigrationMessage{"ok", {}};
+}
+
+Result<> Agent::adopt(const MigrationMessage& request) {
+  if (id_) return {};
+  Ctid id = VZ_TRY(ctid_of(request));
+  auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
+  auto journal = VZ_TRY(load_migration(host_, id));
+  if (!journal || journal->side != "destination" || journal->session != request.text("session"))
+    return fail(Code::bad_value, fmt::format("container {}: nothing is known of this migration", id.value()));
+  journal_ = *std::move(journal);
+  id_ = id;
+  lock_.emplace(std::move(lock));
+  return {};
+}
+
+// The source has given it up. Every step can be repeated: whoever is killed on the way, `go` comes again.
+Answer Agent::go(const MigrationMessage& request) {
+  VZ_TRY(adopt(request));
+  if (journal_.session != request.text("session")) return fail(Code::bad_value, "another migration");
+  auto finished = VZ_TRY(finish_incoming(host_, *id_, &journal_, reporter_));
+  return MigrationMessage{"ok", {{"started", finished.started ? "yes" : "no"}, {"note", finished.note}}};
+}
+
+Answer Agent::status(const MigrationMessage& request) {
+  Ctid id = VZ_TRY(ctid_of(request));
+  auto journal = VZ_TRY(load_migration(host_, id));
+  if (!journal || journal->session != request.text("session"))
+    return MigrationMessage{"status", {{"phase", "unknown"}}};
+  return MigrationMessage{"status", {{"phase", journal->phase}}};
+}
+
+// The source has removed what it had: the journal has told all that it had to tell.
+Answer Agent::forget(const MigrationMessage& request) {
+  VZ_TRY(adopt(request));
+  if (journal_.phase != "done") return fail(Code::bad_value, "the migration is not finished");
+  reporter_.step("migrate.forget");
+  VZ_TRY(remove_migration(host_, *id_));
+  return MigrationMessage{"ok", {}};
+}
+
+// The source keeps it.
+Answer Agent::abort(const MigrationMessage& request) {
+  VZ_TRY(adopt(request));
+  if (journal_.phase != "incoming" && journal_.phase != "prepared")
+    return fail(Code::locked, fmt::format("Container {} was handed over already", id_->value()));
+  reporter_.step("migrate.abort");
+  image_.reset();
+  VZ_TRY(drop_incoming(host_, *id_, journal_));
+  id_.reset();
+  lock_.reset();
+  return MigrationMessage{"ok", {}};
+}
+
+Answer Agent::dispatch(const MigrationMessage& request) {
+  using Handler = Answer (Agent::*)(const MigrationMessage&);
+  static const std::map<std::string, Handler> kHandlers = {
+      {"hello", &Agent::hello},       {"check", &Agent::check},     {"begin", &Agent::begin},
+      {"pass", &Agent::receive_pass}, {"prepare", &Agent::prepare}, {"go", &Agent::go},
+      {"status", &Agent::status},     {"forget", &Agent::forget},   {"abort", &Agent::abort}};
+  auto at = kHandlers.find(request.name);
+  if (at == kHandlers.end()) return fail(Code::bad_value, "unknown request: " + printable(request.name));
+  if (!greeted_ && request.name != "hello") return fail(Code::bad_value, "the first request must be hello");
+  return (this->*at->second)(request);
+}
+
+Result<> Agent::serve() {
+  for (;;) {
+    auto frame = channel_.receive();
+    if (!frame) return frame.error().code() == Code::connect ? Result<>() : fail(std::move(frame).error());
+    if (frame->type != kRequest)
+      return fail(Code::bad_value, fmt::format("a frame of type {} instead of a request", frame->type));
+    auto request = decode_message(frame->payload);
+    if (!request) return fail(std::move(request).error());
+    auto result = dispatch(*request);
+    if (result) {
+      VZ_TRY(answer(channel_, *result));
+      continue;
+    }
+    // In the middle of a stream of frames nobody knows any more what comes next.
+    const bool out_of_step = request->name == "pass";
+    VZ_TRY(answer_error(channel_, result.error()));
+    if (out_of_step) return fail(std::move(result).error());
+  }
+}
+
+}  // namespace
+
+Result<> serve_migration(const Host& host, int in, int out, Reporter& reporter) {
+  FrameChannel channel(UniqueFd(in), UniqueFd(out), "the source");
+  return Agent(host, channel, reporter).serve();
+}
+
+}  // namespace vz

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/migration_finish.h"
+
+#include <fmt/format.h>
+
+#include "libvz/container/names.h"
+#include "libvz/container/rootfs.h"
+#include "libvz/container/state.h"
+#include "libvz/container/usage_keep.h"
+#include "libvz/container/usage_record.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/rename.h"
+
+namespace vz {
+
+std::string incoming_path(const MigrationJournal& journal) { return journal.private_path + ".incoming"; }
+
+Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal) {
+  VZ_TRY(remove_tree(incoming_path(journal)));
+  if (!exists(host.config_path(id))) VZ_TRY(release_idmap(host, id));
+  return remove_migration(host, id);
+}
+
+namespace {
+
+// What it used on the other host goes on here. A record that cannot be read is no reason to lose a container.
+void import_usage(const Host& host, Ctid id, const std::string& text, Reporter& reporter) {
+  if (text.empty()) return;
+  auto record = parse_usage_record(text, "the usage record of the other host");
+  auto saved = record ? save_usage_record(host, *record) : Result<>(fail(std::move(record).error()));
+  if (!saved)
+    reporter.warn(fmt::format("Warning: container {}: its usage begins anew: {}", id.value(), saved.error().message()));
+}
+
+Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
+  reporter.step("migrate.private");
+  if (!exists(journal.private_path)) VZ_TRY(rename_durably(incoming_path(journal), journal.private_path));
+  reporter.step("migrate.usage");
+  import_usage(host, id, journal.usage, reporter);
+  reporter.step("migrate.config");
+  VZ_TRY(make_dirs(host.paths().etc + "/conf", 0755));
+  VZ_TRY(replace_file(host.config_path(id), journal.config, 0644));
+  Config config = VZ_TRY(host.load(id));
+  VZ_TRY(make_dirs(host.root_path(id, config), 0700));
+  reporter.step("migrate.name");
+  if (auto name = config.get("NAME"); name && !name->empty())
+    if (auto assigned = assign_name(host, *name, id); !assigned)
+      reporter.warn(fmt::format("Warning: container {} has no name: {}", id.value(), assigned.error().message()));
+  return {};
+}
+
+Result<FinishedIncoming> start_here(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
+  FinishedIncoming out;
+  if (journal.start != "yes") return out;
+  out.started = VZ_TRY(running_state(host, id)).has_value();
+  if (out.started) return out;
+  Context ct = VZ_TRY(load_context(host, id, reporter));
+  StartOptions options;
+  options.enforce_all = false;  // it was checked, or forced, before it came
+  auto started = start_locked(ct, options);
+  out.started = started.has_value();
+  if (!started) out.note = started.error().message();
+  return out;
+}
+
+}  // namespace
+
+Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter) {
+  if (journal->phase == "prepared") {
+    journal->phase = "committed";
+    reporter.step("migrate.committed");
+    VZ_TRY(save_migration(host, id, *journal));
+  }
+  if (journal->phase == "committed") {
+    VZ_TRY(put_in_place(host, id, *journal, reporter));
+    journal->phase = "done";
+    reporter.step("migrate.done");
+    VZ_TRY(save_migration(host, id, *journal));
+  }
+  if (journal->phase != "done") return fail(Code::bad_value, "the container is not prepared");
+  return start_here(host, id, *journal, reporter);
+}
+
+namespace {
+
+Result<> rename_aside(const std::string& path) {
+  if (!exists(path)) return {};
+  VZ_TRY(remove_tree(path + ".migrated"));
+  return rename_durably(path, path + ".migrated");
+}
+
+}  // namespace
+
+Result<> finish_outgoing(Context& ct, const MigrationJournal& journal) {
+  if (journal.keep != "yes") return destroy_locked(ct);
+  ct.reporter.step("migrate.keep.name");
+  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(ct.host, *name, ct.id));
+  ct.reporter.step("migrate.keep.private");
+  VZ_TRY(rename_aside(ct.private_path));
+  end_usage(ct.host, ct.id, ct.config.get("NAME").value_or(""), ct.reporter);
+  ct.reporter.step("migrate.keep.config");
+  return rename_aside(ct.host.config_path(ct.id));
+}
+
+}  // namespace vz

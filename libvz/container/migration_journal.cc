@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/migration_journal.h"
+
+#include <array>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+using Json = nlohmann::json;
+
+struct Field {
+  const char* name;
+  std::string MigrationJournal::*text;
+};
+constexpr std::array<Field, 10> kFields = {{{"session", &MigrationJournal::session},
+                                            {"side", &MigrationJournal::side},
+                                            {"phase", &MigrationJournal::phase},
+                                            {"peer", &MigrationJournal::peer},
+                                            {"transport", &MigrationJournal::transport},
+                                            {"config", &MigrationJournal::config},
+                                            {"usage", &MigrationJournal::usage},
+                                            {"keep", &MigrationJournal::keep},
+                                            {"start", &MigrationJournal::start},
+                                            {"private", &MigrationJournal::private_path}}};
+
+Error damaged(const std::string& path, const char* why) {
+  return Error(Code::bad_config, fmt::format("{}: {}", path, why))
+      .with_hint("find out on which host the container is; remove this file only when it is clear that it is here");
+}
+
+}  // namespace
+
+std::string migration_journal_path(const Host& host, Ctid id) {
+  return host.paths().lib + "/migrate/" + id.str() + ".json";
+}
+
+Result<std::optional<MigrationJournal>> load_migration(const Host& host, Ctid id) {
+  const auto path = migration_journal_path(host, id);
+  if (!exists(path)) return std::optional<MigrationJournal>();
+  auto text = VZ_TRY(read_file(path));
+  auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return fail(damaged(path, "damaged"));
+  if (json.value("version", Json()) != MigrationJournal::kVersion)
+    return fail(damaged(path, "of another version of vz"));
+  MigrationJournal out;
+  for (const auto& f : kFields) {
+    auto at = json.find(f.name);
+    if (at == json.end() || !at->is_string()) return fail(damaged(path, "damaged"));
+    out.*f.text = at->get<std::string>();
+  }
+  return out;
+}
+
+Result<> save_migration(const Host& host, Ctid id, const MigrationJournal& journal) {
+  VZ_TRY(make_dirs(host.paths().lib + "/migrate", 0700));
+  Json json = {{"version", MigrationJournal::kVersion}};
+  for (const auto& f : kFields) json[f.name] = journal.*f.text;
+  return replace_file(migration_journal_path(host, id), json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n",
+                      0600);
+}
+
+Result<> remove_migration(const Host& host, Ctid id) { return remove_tree(migration_journal_path(host, id)); }
+
+Result<> check_not_migrating(const Host& host, Ctid id) {
+  auto journal = VZ_TRY(load_migration(host, id));
+  if (!journal || journal->phase == "sending" || journal->phase == "incoming" || journal->phase == "done") return {};
+  if (journal->side == "source")
+    return fail(Error(Code::locked, fmt::format("Container {} was migrated to {}, which did not confirm it", id.value(),
+                                                journal->peer))
+                    .with_hint(fmt::format("`vzctl migrate {} --resolve` asks there again", id.value())));
+  return fail(Error(Code::locked, fmt::format("Container {} is being migrated here from {}", id.value(), journal->peer))
+                  .with_hint(fmt::format("`vzctl migrate {} --resolve` on that host ends it", id.value())));
+}
+
+}  // namespace vz

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Moving a container to another host. The other end is a vzctl there, reached by a command that carries bytes (ssh).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <vz/ctid.h>
+#include <vz/error.h>
+#include <vz/host.h>
+#include <vz/reporter.h>
+
+namespace vz {
+
+struct MigrateOptions {
+  std::string destination;             // as the user names it, for messages and the journal
+  std::vector<std::string> transport;  // command whose standard input and output reach `vzctl agent` there
+  bool keep_source = false;            // the stopped container stays here, renamed to *.migrated
+  bool check_only = false;             // all checks, nothing is changed
+  bool force = false;                  // a limit that the other host cannot enforce is no reason to refuse
+  std::uint64_t max_passes = 4;        // copies of what changed, before the container is stopped
+};
+
+// One copy of the container's disk, or of what changed in it since the last one.
+struct MigratePass {
+  std::uint64_t read = 0, sent = 0;  // bytes of the disk
+  std::uint64_t took_ms = 0;
+  bool frozen = false;  // the container did not run
+};
+
+struct MigrateReport {
+  std::string mode;  // "offline": it did not run; "near-live": stopped for the last pass
+  std::string why;   // why not a better one
+  std::vector<MigratePass> passes;
+  std::uint64_t sent = 0;     // bytes on the wire
+  std::uint64_t down_ms = 0;  // from the request to stop until it was started there
+  std::uint64_t total_ms = 0;
+  bool started = false;  // it runs there
+};
+
+// Moves container `id` to the other host: two-phase commit with a journal on both sides, so that whoever is killed
+// when, at most one host can start the container, and one can. Until the commit every failure leaves it here, running
+// if it ran. Codes: connect, private_exists (or its number, name, addresses are taken there), no_disk_space, locked,
+// unsupported (an older vz there), and what stop and start return.
+VZ_API Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& options, Reporter& reporter);
+
+enum class Resolve {
+  ask,        // on the source: ask the other host how far it is, and finish
+  take_back,  // on the source: the other host is lost for good; the container is here again
+  drop,       // on the destination: what was copied is thrown away
+};
+// After a failure of both hosts or of the connection at the worst moment. `transport` as above, empty: as it was.
+VZ_API Result<> resolve_migration(const Host& host, Ctid id, Resolve how, const std::vector<std::string>& transport,
+                                  Reporter& reporter);
+
+// The other end: serves one migration on two file descriptors (owned from now on) until the stream ends.
+VZ_API Result<> serve_migration(const Host& host, int in, int out, Reporter& reporter);
+
+}  // namespace vz

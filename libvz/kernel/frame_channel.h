@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Frames over a pair of byte streams: what two vzctl on different hosts say to each other, through ssh or anything else
+// that carries bytes. Both ends are root's, but the bytes came over a wire: lengths are bounded, types are checked by
+// who receives.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+struct Frame {
+  std::uint8_t type = 0;
+  std::string payload;
+};
+
+class FrameChannel {
+ public:
+  static constexpr std::size_t kMaxPayload = (1u << 20) + 64;
+
+  // Where the other end is, for errors: "host b".
+  FrameChannel(UniqueFd in, UniqueFd out, std::string peer)
+      : in_(std::move(in)), out_(std::move(out)), peer_(std::move(peer)) {}
+
+  // `head` and `data` are one payload. Code::connect when the other end is gone.
+  Result<> send(std::uint8_t type, std::string_view head, std::string_view data = {});
+  // Code::connect at the end of the stream or in the middle of a frame; Code::bad_value for what is no frame.
+  Result<Frame> receive();
+
+  const std::string& peer() const { return peer_; }
+  std::uint64_t sent() const { return sent_; }  // bytes, with headers
+
+ private:
+  UniqueFd in_, out_;
+  std::string peer_;
+  std::uint64_t sent_ = 0;
+};
+
+}  // namespace vz

@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Containers move between two nodes; whoever is killed at whatever step, one node can run them, and only one."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import vzhost
+from node import VZCTL, Node
+from vzhost import run, vzctl
+
+MIB = 1 << 20
+
+
+def journal(ctid, root=pathlib.Path("/")):
+    path = root / "var/lib/vz/migrate" / f"{ctid}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+class MigrateTest(vzhost.HostTest):
+    def setUp(self):
+        self.b = Node(self)
+
+    def make(self, *options, **kw):
+        ctid = self.create(*options, **kw)
+        self.addCleanup(self.b.wipe, ctid)
+        return ctid
+
+    def migrate(self, ctid, *options, transport=None, **kw):
+        return vzctl("migrate", ctid, "b", "--transport", transport or self.b.transport(), *options, **kw)
+
+    def assertHere(self, ctid, running):
+        words = self.status(ctid)
+        self.assertEqual((words[0], words[2]), ("exist", "running" if running else "down"), words)
+        self.assertEqual(self.b.vzctl("status", ctid, check=0).out.split()[2:][0], "deleted")
+
+    def assertThere(self, ctid, running):
+        words = self.b.vzctl("status", ctid, check=0).out.split()[2:]
+        self.assertEqual((words[0], words[2]), ("exist", "running" if running else "down"), words)
+        self.assertEqual(self.status(ctid)[0], "deleted")
+
+    def check_data(self, ctid, expected):
+        self.assertEqual(self.b.vzctl("exec2", ctid, "md5sum /data | cut -d' ' -f1", check=0).out.strip(), expected)
+
+
+class Moves(MigrateTest):
+    def moved_and_back(self, *options, **kw):
+        ctid = self.make("--name", f"m{os.getpid()}", "--ram", "64M", "--swap", "0", *options, **kw)
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "dd if=/dev/urandom of=/data bs=1M count=8 2>/dev/null; ln -s /data /link; "
+                          "mkfifo /fifo; chown 33:44 /data; chmod 2751 /data; sync")
+        md5 = self.inside(ctid, "md5sum /data").split()[0]
+        look = self.inside(ctid, "ls -ln /data /link /fifo")
+        config = pathlib.Path(f"/etc/vz/conf/{ctid}.conf").read_text()
+        self.migrate(ctid, check=0)
+        self.assertThere(ctid, running=True)
+        self.check_data(ctid, md5)
+        self.assertEqual(self.b.vzctl("exec2", ctid, "ls -ln /data /link /fifo", check=0).out, look)
+        self.assertEqual(self.b.path(f"/etc/vz/conf/{ctid}.conf").read_text(), config)
+        self.assertEqual(self.b.vzctl("status", f"m{os.getpid()}", check=0).out.split()[1], str(ctid))
+        self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
+        self.assertFalse(pathlib.Path(f"/var/lib/vz/private/{ctid}").exists())
+        back = f"nsenter -t {os.getpid()} -m -n -- {VZCTL} agent"
+        self.b.vzctl("migrate", ctid, "a", "--transport", back, check=0)
+        self.assertHere(ctid, running=True)
+        self.assertEqual(self.inside(ctid, "md5sum /data").split()[0], md5)
+
+    def test_an_image_there_and_back(self):
+        self.moved_and_back()
+
+    def test_a_directory_there_and_back(self):
+        self.moved_and_back("--layout", "dir", "--diskspace", "unlimited", "--diskinodes", "unlimited")
+
+    def test_one_that_does_not_run(self):
+        ctid = self.make()
+        report = self.migrate(ctid, "--json", check=0).json()
+        self.assertEqual((report["mode"], report["started"], report["down_milliseconds"]), ("offline", False, 0))
+        self.assertThere(ctid, running=False)
+        self.b.vzctl("start", ctid, check=0)
+
+    def test_what_changes_meanwhile_arrives(self):
+        """A writer never stops; what it has written when the container ends is there, and holes stay holes."""
+        ctid = self.make(diskspace="256M")
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "dd if=/dev/urandom of=/big bs=1M count=40 2>/dev/null; sync")
+        self.inside(ctid, "(i=0; while :; do i=$((i+1)); echo $i >>/log; echo $i >/last; dd if=/dev/urandom of=/churn "
+                          "bs=64k count=4 2>/dev/null; sync; done) >/dev/null 2>&1 &")
+        big = self.inside(ctid, "md5sum /big").split()[0]
+        report = self.migrate(ctid, "--json", check=0).json()
+        self.assertEqual(report["mode"], "near-live")
+        self.assertGreaterEqual(len(report["passes"]), 2)
+        self.assertTrue(report["passes"][-1]["stopped"])
+        self.assertLess(report["passes"][-1]["sent"], 20 * MIB)
+        self.assertGreaterEqual(report["passes"][0]["sent"], 40 * MIB)
+        self.assertLess(report["passes"][0]["sent"], 120 * MIB, "the image's holes were sent")
+        self.assertEqual(self.b.vzctl("exec2", ctid, "md5sum /big", check=0).out.split()[0], big)
+        log, last = self.b.vzctl("exec2", ctid, "tail -n 1 /log; cat /last", check=0).out.split()
+        self.assertLessEqual(int(log) - int(last), 1)
+        image = self.b.path(f"/var/lib/vz/private/{ctid}/root.img").stat()
+        self.assertLess(image.st_blocks * 512, image.st_size * 3 // 4)
+
+    def test_the_old_one_is_kept(self):
+        ctid = self.make()
+        self.addCleanup(run, ["rm", "-rf", f"/var/lib/vz/private/{ctid}.migrated", f"/etc/vz/conf/{ctid}.conf.migrated"])
+        self.migrate(ctid, "--remove-area", "no", check=0)
+        self.assertThere(ctid, running=False)
+        self.assertTrue(pathlib.Path(f"/var/lib/vz/private/{ctid}.migrated/root.img").exists())
+        self.assertTrue(pathlib.Path(f"/etc/vz/conf/{ctid}.conf.migrated").exists())
+
+    def test_usage_goes_on(self):
+        ctid = self.make()
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done")
+        def seconds(entries):
+            return next(e["cpu_seconds"] for e in entries if e["ctid"] == ctid and not e["destroyed"])
+        before = seconds(run([vzhost.BIN / "vzstat", "--json", ctid], check=0).json()["containers"])
+        self.assertGreater(before, 0.01)
+        self.migrate(ctid, check=0)
+        there = run([*self.b.enter(), vzhost.BIN / "vzstat", "--json", ctid], check=0).json()["containers"]
+        self.assertGreaterEqual(seconds(there), before)
+
+    def test_check_only_changes_nothing(self):
+        ctid = self.make()
+        vzctl("start", ctid, check=0)
+        said = self.migrate(ctid, "--check-only", check=0)
+        self.assertIn("near-live", said.out)
+        self.assertHere(ctid, running=True)
+        self.assertIsNone(journal(ctid))
+
+    def test_vzmigrate(self):
+        one, two = self.make(), self.make()
+        done = run([vzhost.BIN / "vzmigrate", "--transport", self.b.transport(), "-r", "yes", "-t", "b", one, two])
+        self.assertRc(done, 0)
+        self.assertThere(one, running=False)
+        self.assertThere(two, running=False)
+        self.assertRc(run([vzhost.BIN / "vzmigrate", "--transport", self.b.transport(), "b", one]), 10)
+
+
+class Refusals(MigrateTest):
+    def refused(self, ctid, rc, *words, transport=None, running=False):
+        result = self.migrate(ctid, transport=transport)
+        self.assertRc(result, rc)
+        for word in words:
+            self.assertIn(word, result.err)
+        self.assertHere(ctid, running)
+        self.assertIsNone(journal(ctid))
+
+    def test_taken_there(self):
+        ctid = self.make("--name", f"t{os.getpid()}", "--ipadd", "198.18.7.7")
+        other = self.new_id()
+        self.addCleanup(self.b.wipe, other)
+        self.b.vzctl("create", other, "--ostemplate", vzhost.busybox_template(), "--diskspace", "64M", "--ipadd", "198.18.7.7", check=0)
+        self.refused(ctid, 78, "198.18.7.7", str(other))
+        self.b.vzctl("set", other, "--ipdel", "all", "--name", f"t{os.getpid()}", "--save", check=0)
+        self.refused(ctid, 131, f"t{os.getpid()}")
+        self.b.vzctl("create", ctid, "--ostemplate", vzhost.busybox_template(), "--diskspace", "64M", check=0)
+        result = self.migrate(ctid)
+        self.assertRc(result, 44)
+        self.assertIn("exists there already", result.err)
+
+    def test_no_such_host_and_no_protocol(self):
+        ctid = self.make()
+        vzctl("start", ctid, check=0)
+        self.refused(ctid, 173, "cannot reach", transport="/nonexistent/program", running=True)
+        self.refused(ctid, 173, "cannot reach", "try it by hand", transport="false", running=True)
+        for bytes_, words in (("Welcome to this host, have a nice day", "does not speak"), (r"vzm\001\377\377\377\377", "frame of")):
+            script = self.b.work / "talker.sh"
+            script.write_text(f"#!/bin/sh\nprintf '{bytes_}'\ncat >/dev/null\n")
+            script.chmod(0o755)
+            self.refused(ctid, 21, words, transport=str(script), running=True)
+
+    def test_no_room_there(self):
+        ctid = self.make()
+        run([*self.b.enter(), "mkdir", "-p", "/var/lib/vz/private"], check=0)
+        run([*self.b.enter(), "mount", "-t", "tmpfs", "-o", "size=2m", "none", "/var/lib/vz/private"], check=0)
+        self.refused(ctid, 46, "MiB")
+
+    def test_full_in_the_middle(self):
+        """The check was passed, and then somebody else took the room."""
+        ctid = self.make(diskspace="128M")
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "dd if=/dev/urandom of=/data bs=1M count=24 2>/dev/null; sync")
+        run([*self.b.enter(), "mkdir", "-p", "/var/lib/vz/private"], check=0)
+        run([*self.b.enter(), "mount", "-t", "tmpfs", "-o", "size=64m", "none", "/var/lib/vz/private"], check=0)
+        script = self.b.work / "agent.sh"
+        script.write_text("#!/bin/sh\n(until ls /var/lib/vz/private/*.incoming >/dev/null 2>&1; do sleep 0.01; done\n"
+                          f"head -c 50M /dev/zero >/var/lib/vz/private/taken) >/dev/null 2>&1 </dev/null &\nexec {VZCTL} agent\n")
+        script.chmod(0o755)
+        transport = " ".join([*self.b.enter(), str(script)])
+        result = self.migrate(ctid, transport=transport)
+        self.assertNotEqual(result.rc, 0, repr(result))
+        self.assertHere(ctid, running=True)
+
+    def test_bad_options(self):
+        ctid = self.make()
+        self.assertRc(vzctl("migrate", ctid), 20)
+        self.assertRc(self.migrate(ctid, "--remove-area", "maybe"), 21)
+        self.assertRc(vzctl("migrate", ctid, "b", "--drop"), 20)
+        self.assertRc(vzctl("migrate", ctid, "--resolve"), 21)
+        self.assertRc(vzctl("migrate", self.new_id(), "b", "--transport", self.b.transport()), 14)
+
+    def test_two_at_once(self):
+        ctid = self.make(diskspace="128M")
+        results = []
+        threads = [threading.Thread(target=lambda: results.append(self.migrate(ctid))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(sum(r.rc == 0 for r in results), 1, results)
+        for r in results:
+            self.assertIn(r.rc, (0, 9, 14, 43), repr(r))
+        self.assertThere(ctid, running=False)
+
+
+class Kills(MigrateTest):
+    """kill -9 at every step of either side. Afterwards it runs on one node, or --resolve makes it so."""
+
+    def steps(self, side):
+        trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
+        self.addCleanup(trace.unlink, missing_ok=True)
+        ctid = self.make()
+        vzctl("start", ctid, check=0)
+        environment = {"VZ_FAULT_TRACE": str(trace)}
+        if side == "source":
+            self.migrate(ctid, check=0, env=environment)
+        else:
+            self.migrate(ctid, check=0, transport=self.b.transport(**environment))
+        names, seen = trace.read_text().split(), {}
+        out = []
+        for name in names:
+            seen[name] = seen.get(name, 0) + 1
+            out.append(f"{name}:{seen[name]}")
+        self.assertGreater(len(out), 8, out)
+        return out
+
+    def running_nodes(self, ctid):
+        here, there = self.status(ctid), self.b.vzctl("status", ctid, check=0).out.split()[2:]
+        return [name for name, words in (("a", here), ("b", there)) if "running" in words]
+
+    def owner(self, ctid):
+        """Who can start it. Both having files is fine, both being able to start is not."""
+        out = []
+        for name, call in (("a", vzctl), ("b", self.b.vzctl)):
+            if call("status", ctid, check=0).out.split()[2] != "exist":
+                continue
+            started = call("start", ctid)
+            if started.rc in (0, 32):
+                out.append(name)
+        return out
+
+    def survives(self, ctid, md5):
+        self.assertLessEqual(len(self.running_nodes(ctid)), 1)
+        left = journal(ctid)
+        if left and left["phase"] == "committed":
+            refused = vzctl("start", ctid)
+            self.assertRc(refused, 9)
+            self.assertIn("--resolve", refused.err)
+        if left:
+            vzctl("migrate", ctid, "--resolve", "--transport", self.b.transport(), check=0)
+        owner = self.owner(ctid)
+        self.assertEqual(len(owner), 1, (owner, left))
+        call = vzctl if owner == ["a"] else self.b.vzctl
+        self.assertEqual(call("exec2", ctid, "md5sum /data | cut -d' ' -f1", check=0).out.strip(), md5)
+        if owner == ["a"]:  # and it can be tried again
+            self.migrate(ctid, check=0)
+            self.check_data(ctid, md5)
+
+    def killed_at_every_step(self, side):
+        for step in self.steps(side):
+            with self.subTest(step=step):
+                ctid = self.make()
+                vzctl("start", ctid, check=0)
+                self.inside(ctid, "dd if=/dev/urandom of=/data bs=64k count=3 2>/dev/null; sync")
+                md5 = self.inside(ctid, "md5sum /data").split()[0]
+                if side == "source":
+                    result = self.migrate(ctid, env={"VZ_FAULT": step})
+                else:
+                    result = self.migrate(ctid, transport=self.b.transport(VZ_FAULT=step))
+                if side == "source":
+                    self.assertNotEqual(result.rc, 0, repr(result))
+                self.survives(ctid, md5)
+                self.b.wipe(ctid)
+
+    def test_the_source_is_killed(self):
+        self.killed_at_every_step("source")
+
+    def test_the_destination_is_killed(self):
+        self.killed_at_every_step("destination")
+
+
+class Garbage(unittest.TestCase):
+    def test_an_agent_survives_any_bytes(self):
+        """It answers, or ends with an error; it neither hangs nor crashes, and leaves nothing."""
+        import random
+        rng = random.Random(int(os.environ.get("VZ_SEED", "7")))
+        def frame(kind, payload):
+            return b"vzm" + bytes([kind]) + len(payload).to_bytes(4, "little") + payload
+        hello = frame(1, json.dumps({"message": "hello", "protocol": "1", "vz": "x"}).encode())
+        bodies = [b"", b"GET / HTTP/1.0\r\n\r\n", frame(1, b"{"), frame(1, b"[]"), frame(1, b'{"message":1}'),
+                  frame(1, b'{"message":"begin"}'), hello + frame(1, b'{"message":"pass"}'), hello + frame(4, b"x" * 100),
+                  hello + frame(1, b'{"message":"begin","ctid":"4294967296","layout":"image","size":"1"}'),
+                  hello + frame(1, b'{"message":"begin","ctid":"0","layout":"image","size":"1"}'),
+                  hello + frame(1, b'{"message":"begin","ctid":"1000000001","layout":"../..","size":"1"}'),
+                  hello + frame(1, b'{"message":"go","ctid":"1000000001","session":"x"}'),
+                  hello + frame(1, b'{"message":"abort","ctid":"1000000001","session":""}')]
+        for _ in range(40):
+            body = bytearray(rng.choice(bodies) + frame(rng.randrange(256), rng.randbytes(rng.randrange(200))))
+            for _ in range(rng.randrange(4)):
+                body[rng.randrange(len(body))] = rng.randrange(256)
+            bodies.append(bytes(body))
+        for body in bodies:
+            agent = subprocess.run([str(VZCTL), "agent"], input=body, capture_output=True, timeout=60, check=False)
+            self.assertGreaterEqual(agent.returncode, 0, (agent, body))
+        self.assertEqual(list(pathlib.Path("/var/lib/vz/private").glob("*.incoming")), [])
+
+
+if __name__ == "__main__":
+    vzhost.main()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A second host on this machine: namespaces of its own with vz's paths and a subtree of its own in every hierarchy of
+control groups, reached by nsenter where another host is by ssh."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import vzhost
+from vzhost import run
+
+VZCTL = vzhost.BIN / "vzctl"
+
+
+def hierarchies():
+    """Mount points of control groups, outermost first."""
+    lines = (line.split() for line in pathlib.Path("/proc/mounts").read_text().splitlines())
+    return sorted(pathlib.Path(where) for _, where, kind, *_ in lines if kind in ("cgroup", "cgroup2"))
+
+
+class Node:
+    def __init__(self, test, name="b"):
+        self.name = name
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix=f"vz-node-{name}-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
+        (self.work / "lib").mkdir()
+        self.groups = [top / f"vz-node-{name}-{os.getpid()}-{id(self) & 0xffffff}" for top in hierarchies()]
+        for group in self.groups:
+            group.mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):  # of cgroup v1: empty until somebody says
+                if (group / setting).exists() and "cpuset" in group.parent.name:
+                    (group / setting).write_text((group.parent / setting).read_text())
+        binds = " ".join(f"mount --bind {group} {group.parent};" for group in self.groups)
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "--net", "--uts", "--propagation", "private", "--", "sh", "-ec",
+             f"hostname {name}; {binds} mount --bind {self.work}/lib /var/lib/vz; "
+             "for d in /etc/vz /run/vz; do cp -a $d /tmp/vz-node.$$; mount -t tmpfs -o mode=0755 vz-node $d; "
+             "[ $d = /run/vz ] || cp -a /tmp/vz-node.$$/. $d; rm -rf /tmp/vz-node.$$; done; "
+             "rm -f /etc/vz/conf/[0-9]*.conf /etc/vz/names/*; ip link set lo up; echo ready; exec sleep infinity"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        test.addCleanup(self.end)
+        if self.holder.stdout.readline() != b"ready\n":
+            raise AssertionError("the second node did not come up")
+
+    def enter(self):
+        return ["nsenter", "-t", str(self.holder.pid), "-m", "-n", "-u", "--"]
+
+    def transport(self, **environment):
+        """For --transport: the agent's command, with variables of its own (VZ_FAULT)."""
+        words = self.enter() + ["env", *(f"{k}={v}" for k, v in environment.items()), str(VZCTL), "agent"]
+        return " ".join(words)
+
+    def vzctl(self, *args, **kw):
+        return run([*self.enter(), VZCTL, *args], **kw)
+
+    def path(self, path):
+        return pathlib.Path(f"/proc/{self.holder.pid}/root{path}")
+
+    def wipe(self, ctid):
+        for command in (["stop", ctid, "--fast"], ["migrate", ctid, "--resolve", "--drop"], ["destroy", ctid]):
+            self.vzctl(*command)
+
+    def end(self):
+        pid = self.path("/run/vz/vzd.pid")
+        if pid.exists():
+            try:
+                os.kill(int(pid.read_text()), signal.SIGTERM)
+            except (OSError, ValueError):
+                pass
+        self.holder.kill()
+        self.holder.wait()
+        self.holder.stdout.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+        for group in self.groups:
+            run(["find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])

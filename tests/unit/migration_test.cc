@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// Frames, messages and image passes between two ends of a socket.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "libvz/container/image_delta.h"
+#include "libvz/container/migration_message.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/frame_channel.h"
+#include "libvz/kernel/sparse_file.h"
+
+namespace vz {
+namespace {
+
+struct Ends {
+  FrameChannel a, b;
+};
+
+UniqueFd copy(int fd) { return UniqueFd(::dup(fd)); }
+
+Ends make_ends() {
+  int fds[2];
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+  return {FrameChannel(copy(fds[0]), UniqueFd(fds[0]), "b"), FrameChannel(copy(fds[1]), UniqueFd(fds[1]), "a")};
+}
+
+TEST(FrameChannel, CarriesTypeHeadAndData) {
+  Ends ends = make_ends();
+  ASSERT_TRUE(ends.a.send(7, "head", "data"));
+  ASSERT_TRUE(ends.a.send(8, ""));
+  auto first = ends.b.receive(), second = ends.b.receive();
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->type, 7);
+  EXPECT_EQ(first->payload, "headdata");
+  EXPECT_EQ(second->type, 8);
+  EXPECT_EQ(second->payload, "");
+  EXPECT_EQ(ends.a.sent(), 8u + 8 + 8);
+}
+
+TEST(FrameChannel, LongFramesAreRefusedOnBothSides) {
+  Ends ends = make_ends();
+  auto sent = ends.a.send(1, std::string(FrameChannel::kMaxPayload + 1, 'x'));
+  ASSERT_FALSE(sent);
+  int fds[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+  FrameChannel reader(copy(fds[0]), UniqueFd(fds[0]), "there");
+  UniqueFd writer(fds[1]);
+  ASSERT_EQ(::write(writer.get(), "vzm\x01\xff\xff\xff\x7f", 8), 8);
+  auto frame = reader.receive();
+  ASSERT_FALSE(frame);
+  EXPECT_EQ(frame.error().code(), Code::bad_value);
+}
+
+TEST(FrameChannel, TheEndOfTheOtherSideIsAnError) {
+  Ends ends = make_ends();
+  { FrameChannel gone = std::move(ends.b); }
+  auto frame = ends.a.receive();
+  ASSERT_FALSE(frame);
+  EXPECT_EQ(frame.error().code(), Code::connect);
+  auto sent = ends.a.send(1, "x");
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code(), Code::connect);
+}
+
+TEST(MigrationMessage, ThereAndBack) {
+  MigrationMessage message{"begin", {{"ctid", "101"}, {"config", "A=\"1\"\n# \xc3\xa4"}}};
+  auto back = decode_message(encode(message));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->name, "begin");
+  EXPECT_EQ(back->fields, message.fields);
+  EXPECT_EQ(*back->number("ctid"), 101u);
+  EXPECT_FALSE(back->number("config"));
+  EXPECT_FALSE(back->number("missing"));
+  for (const char* bad : {"", "{", "[]", "1", "{\"a\":1}", "{\"a\":{}}", "null"})
+    EXPECT_FALSE(decode_message(bad)) << bad;
+}
+
+TEST(MigrationMessage, ErrorsKeepCodeAndHint) {
+  auto error = decode_error(encode_error(Error(Code::ip_in_use, "taken").with_hint("do this")), "hostb");
+  EXPECT_EQ(error.code(), Code::ip_in_use);
+  EXPECT_EQ(error.message(), "hostb: taken");
+  EXPECT_EQ(error.hint(), "do this");
+  EXPECT_EQ(decode_error("{\"code\":99999,\"text\":\"x\"}", "b").code(), Code::system);
+  EXPECT_EQ(decode_error("garbage", "b").code(), Code::bad_value);
+}
+
+class ImageDelta : public testing::Test {
+ protected:
+  static constexpr std::uint64_t kSize = 10 * ImageSender::kChunk + 4096;
+
+  void SetUp() override {
+    from_ = file();
+    to_ = file();
+  }
+  UniqueFd file() {
+    char name[] = "/tmp/vz-delta-XXXXXX";
+    UniqueFd fd(::mkstemp(name));
+    ::unlink(name);
+    EXPECT_TRUE(set_file_size(fd.get(), kSize));
+    return fd;
+  }
+  void fill(std::uint64_t chunk, char what) {
+    ASSERT_TRUE(write_at(from_.get(), chunk * ImageSender::kChunk, std::string(ImageSender::kChunk, what)));
+  }
+  std::string content(const UniqueFd& fd) { return *read_at(fd.get(), 0, kSize); }
+
+  DeltaPass pass(ImageSender& sender) {
+    Ends ends = make_ends();
+    Result<std::uint64_t> received = 0;
+    std::thread other([&] { received = receive_image(ends.b, to_.get(), kSize); });
+    auto sent = sender.send(ends.a, [](std::uint64_t, std::uint64_t) { return true; });
+    other.join();
+    EXPECT_TRUE(sent && received);
+    return sent ? *sent : DeltaPass{};
+  }
+
+  UniqueFd from_, to_;
+};
+
+TEST_F(ImageDelta, SendsDataOnceAndChangesAfterwards) {
+  fill(0, 'a');
+  fill(5, 'b');
+  ASSERT_TRUE(write_at(from_.get(), kSize - 3, "end"));
+  auto sender = ImageSender::open(from_.get());
+  ASSERT_TRUE(sender);
+  EXPECT_EQ(pass(*sender).sent, 2 * ImageSender::kChunk + 4096);
+  EXPECT_EQ(content(to_), content(from_));
+  EXPECT_EQ(pass(*sender).sent, 0u) << "nothing changed";
+  fill(5, 'c');
+  fill(7, 'd');
+  EXPECT_EQ(pass(*sender).sent, 2 * ImageSender::kChunk);
+  EXPECT_EQ(content(to_), content(from_));
+}
+
+TEST_F(ImageDelta, HolesStayAndBecomeHoles) {
+  fill(3, 'x');
+  fill(4, 'y');
+  auto sender = ImageSender::open(from_.get());
+  ASSERT_TRUE(sender);
+  pass(*sender);
+  EXPECT_LE(*allocated_bytes(to_.get()), 3 * ImageSender::kChunk);
+  ASSERT_TRUE(punch_hole(from_.get(), 3 * ImageSender::kChunk, ImageSender::kChunk));
+  EXPECT_EQ(pass(*sender).sent, 0u);
+  EXPECT_EQ(content(to_), content(from_));
+  EXPECT_LE(*allocated_bytes(to_.get()), 2 * ImageSender::kChunk);
+}
+
+TEST_F(ImageDelta, BlocksOutsideAreRefused) {
+  struct Row {
+    MigrationFrame type;
+    std::uint64_t offset, length;
+  };
+  for (auto [type, offset, length] : {Row{kBlock, kSize - 1, 2}, Row{kBlock, UINT64_MAX, 1}, Row{kHole, 0, kSize + 1},
+                                      Row{kHole, UINT64_MAX, UINT64_MAX}}) {
+    Ends ends = make_ends();
+    std::string head(reinterpret_cast<const char*>(&offset), 8);
+    head += type == kHole ? std::string(reinterpret_cast<const char*>(&length), 8) : std::string(length, 'x');
+    ASSERT_TRUE(ends.a.send(type, head));
+    auto received = receive_image(ends.b, to_.get(), kSize);
+    ASSERT_FALSE(received);
+    EXPECT_EQ(received.error().code(), Code::bad_value);
+  }
+}
+
+TEST_F(ImageDelta, StopsWhenItIsToldTo) {
+  fill(1, 'x');
+  Ends ends = make_ends();
+  auto sender = ImageSender::open(from_.get());
+  auto sent = sender->send(ends.a, [](std::uint64_t, std::uint64_t) { return false; });
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().message(), "interrupted");
+}
+
+}  // namespace
+}  // namespace vz

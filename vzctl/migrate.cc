@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// vzctl migrate, vzctl agent (its other end), and vzmigrate with the options and exit codes of OpenVZ.
+#include <unistd.h>
+
+#include <csignal>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <vz/migrate.h>
+
+#include "vzctl/command.h"
+#include "vzctl/face.h"
+#include "vzctl/format.h"
+
+namespace vzctl {
+namespace {
+
+using vz::Code;
+using vz::fail;
+
+constexpr Option kMigrateOptions[] = {
+    {"-r,--remove-area", "yes|no", "Destroy the container here afterwards (yes), or rename it to *.migrated",
+     Values::yes_no},
+    {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
+    {"--near-live", nullptr, "Copy while it runs, stop it for the last changes, start it there; the default"},
+    {"--ssh", "OPTIONS", "More options for ssh, in one word"},
+    {"--transport", "COMMAND",
+     "Command whose standard input and output reach `vzctl agent` on the other host, instead of ssh"},
+    {"--force", nullptr, "Go on where only a limit cannot be enforced there"},
+    {"-t,--times", nullptr, "Say how long each part took"},
+    {"-j,--json", nullptr, "Print a report as JSON"},
+    {"--resolve", nullptr, "After a failure: ask the other host how far it is, and finish"},
+    {"--take-back", nullptr, "With --resolve: the other host is lost for good, the container is here again"},
+    {"--drop", nullptr, "With --resolve, on the destination: throw away what was copied"},
+};
+
+constexpr Option kVzmigrateOptions[] = {
+    {"-r,--remove-area", "yes|no", "Destroy the container here afterwards (yes), or rename it to *.migrated",
+     Values::yes_no},
+    {"--ssh", "OPTIONS", "More options for ssh, in one word"},
+    {"--transport", "COMMAND",
+     "Command whose standard input and output reach `vzctl agent` on the other host, instead of ssh"},
+    {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
+    {"-f,--nodeps", nullptr, "Go on where only a limit cannot be enforced there"},
+    {"-t,--times", nullptr, "Say how long each part took"},
+    {"--live,--online", nullptr, "Move it with its memory and connections: not available yet"},
+    {"--keep-dst", nullptr, nullptr},
+    {"-c,--compact", nullptr, nullptr},
+    {"-s,--snapshot", nullptr, nullptr},
+    {"--ssh-mux", nullptr, nullptr},
+    {"--rsync", "OPTIONS", nullptr},
+    {"-v", nullptr, nullptr},
+};
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+// BatchMode: a question could not be answered here; "--": a host's name is never an option.
+std::vector<std::string> transport_to(const std::string& host, const Options& options) {
+  if (const std::string* command = options.last("--transport")) return words_of(*command);
+  std::vector<std::string> argv = {"ssh", "-T", "-o", "BatchMode=yes"};
+  for (const auto& more : options.all("--ssh"))
+    for (auto& word : words_of(more)) argv.push_back(std::move(word));
+  argv.insert(argv.end(), {"--", host, "vzctl", "agent"});
+  return argv;
+}
+
+vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& host) {
+  vz::MigrateOptions out;
+  if (host.empty()) return fail(Code::bad_syntax, "the destination host is missing");
+  out.destination = host;
+  out.transport = transport_to(host, o);
+  auto remove = o.value_or("--remove-area", "yes");
+  if (remove != "yes" && remove != "no")
+    return fail(Code::bad_value, fmt::format("Bad value for --remove-area: {} (yes or no)", remove));
+  out.keep_source = remove == "no";
+  out.check_only = o.has("--dry-run");
+  out.force = o.has("--force") || o.has("--nodeps");
+  return out;
+}
+
+Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::MigrateReport& report) {
+  Value::List passes;
+  for (const auto& p : report.passes)
+    passes.push_back(
+        Value::Object{{"read", p.read}, {"sent", p.sent}, {"milliseconds", p.took_ms}, {"stopped", p.frozen}});
+  return Value::Object{{"ctid", std::uint64_t{id.value()}},
+                       {"destination", options.destination},
+                       {"mode", report.mode},
+                       {"why", report.why.empty() ? Value() : Value(report.why)},
+                       {"checked_only", options.check_only},
+                       {"passes", std::move(passes)},
+                       {"bytes_sent", report.sent},
+                       {"down_milliseconds", report.down_ms},
+                       {"total_milliseconds", report.total_ms},
+                       {"started", report.started}};
+}
+
+void tell(TerminalReporter& reporter, vz::Ctid id, const vz::MigrateOptions& options, const vz::MigrateReport& report,
+          bool times) {
+  if (options.check_only) {
+    reporter.info(fmt::format("Container {} can be moved to {}, {}{}", id.value(), options.destination, report.mode,
+                              report.why.empty() ? "" : ": " + report.why));
+    return;
+  }
+  reporter.info(fmt::format("Container {} is on {}{}: {} sent", id.value(), options.destination,
+                            report.started ? " and runs there" : "", human_bytes(report.sent)));
+  if (times)
+    reporter.info(fmt::format("Stopped for {:.3f} s, {:.3f} s in all", static_cast<double>(report.down_ms) / 1000,
+                              static_cast<double>(report.total_ms) / 1000));
+}
+
+vz::Result<> resolve(Invocation& call) {
+  const Options& o = call.options;
+  if (o.has("--take-back") && o.has("--drop"))
+    return fail(Code::bad_syntax, "--take-back and --drop exclude each other");
+  auto how = o.has("--take-back") ? vz::Resolve::take_back : o.has("--drop") ? vz::Resolve::drop : vz::Resolve::ask;
+  std::vector<std::string> transport;
+  if (const std::string* command = o.last("--transport")) transport = words_of(*command);
+  return vz::resolve_migration(*call.host, call.id, how, transport, call.reporter);
+}
+
+vz::Result<> run(Invocation& call) {
+  const Options& o = call.options;
+  if (o.has("--json")) call.reporter.set_verbosity(-1);
+  if (o.has("--resolve")) return resolve(call);
+  if (o.has("--take-back") || o.has("--drop"))
+    return fail(vz::Error(Code::bad_syntax, "--take-back and --drop need --resolve"));
+  auto options = VZ_TRY(options_of(o, o.words.empty() ? "" : o.words[0]));
+  auto report = VZ_TRY(vz::migrate(*call.host, call.id, options, call.reporter));
+  if (o.has("--json")) return put(to_json(report_value(call.id, options, report)));
+  tell(call.reporter, call.id, options, report, o.has("--times"));
+  return {};
+}
+
+// OpenVZ's, as scripts know them.
+int vzmigrate_status(Code code) {
+  switch (code) {
+    case Code::bad_syntax:
+    case Code::bad_value:
+      return 1;
+    case Code::connect:
+      return 4;
+    case Code::io:
+    case Code::no_disk_space:
+      return 6;
+    case Code::stop_failed:
+      return 8;
+    case Code::private_exists:
+    case Code::name:
+      return 9;
+    case Code::no_config:
+    case Code::no_private:
+      return 10;
+    case Code::ip_in_use:
+      return 12;
+    case Code::set_ubc:
+    case Code::not_enforced:
+      return 15;
+    case Code::no_global_config:
+      return 19;
+    case Code::locked:
+      return 20;
+    default:
+      return 6;
+  }
+}
+
+}  // namespace
+
+std::span<const Option> migrate_options() { return kMigrateOptions; }
+std::span<const Option> vzmigrate_options() { return kVzmigrateOptions; }
+
+int run_migrate(Invocation& call) {
+  (void)signal(SIGPIPE, SIG_IGN);
+  return finish(call.reporter, run(call));
+}
+
+// Standard output is the protocol's: whatever is said goes where standard error does, which is the other host's
+// terminal.
+int run_agent(Invocation& call) {
+  (void)signal(SIGPIPE, SIG_IGN);
+  call.reporter.set_verbosity(-1);
+  int out = dup(STDOUT_FILENO), in = dup(STDIN_FILENO);
+  if (out < 0 || in < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+    return finish(call.reporter, vz::Error::from_errno(errno, "standard input and output"));
+  return finish(call.reporter, vz::serve_migration(*call.host, in, out, call.reporter));
+}
+
+vz::Result<int> run_vzmigrate(FaceCall& call) {
+  (void)signal(SIGPIPE, SIG_IGN);
+  const Options& o = call.options;
+  if (o.has("--online"))
+    return fail(vz::Error(Code::unsupported, "--online: moving a container with its memory is not available yet")
+                    .with_hint("without --online it is stopped here and started there"));
+  auto options = VZ_TRY(options_of(o, o.words[0]));
+  int status = 0;
+  for (std::size_t i = 1; i < o.words.size(); ++i) {
+    auto id = call.host.resolve(o.words[i]);
+    auto report = id ? vz::migrate(call.host, *id, options, call.reporter)
+                     : vz::Result<vz::MigrateReport>(fail(std::move(id).error().with_code(Code::no_config)));
+    if (report) {
+      tell(call.reporter, *id, options, *report, o.has("--times"));
+      continue;
+    }
+    call.reporter.error(report.error());
+    status = vzmigrate_status(report.error().code());
+  }
+  return status;
+}
+
+}  // namespace vzctl
