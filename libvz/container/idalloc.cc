@@ -86,11 +86,16 @@ bool IdTable::remove(std::uint64_t ctid) {
   return std::erase_if(lines, [&](const Line& line) { return line.ctid == ctid; }) > 0;
 }
 
-Result<IdMap> choose_idmap(const IdTable& table, const std::vector<IdRange>& foreign) {
+Result<IdMap> choose_idmap(const IdTable& table, const std::vector<IdRange>& foreign, std::optional<IdMap> preferred) {
   std::vector<IdRange> taken = foreign;
   for (const auto& line : table.lines)
     if (line.range) taken.push_back(*line.range);
   std::sort(taken.begin(), taken.end(), [](const IdRange& a, const IdRange& b) { return a.base < b.base; });
+  auto is_free = [&](const IdRange& r) {
+    return r.count == kIdsPerContainer && r.base >= kFirstContainerId && r.base + r.count <= kEndContainerId &&
+           std::none_of(taken.begin(), taken.end(), [&](const IdRange& t) { return r.overlaps(t); });
+  };
+  if (preferred && is_free({preferred->base, preferred->count})) return *preferred;
   IdRange want{kFirstContainerId, kIdsPerContainer};
   for (const auto& range : taken) {
     if (!want.overlaps(range)) continue;
@@ -104,14 +109,14 @@ Result<IdMap> choose_idmap(const IdTable& table, const std::vector<IdRange>& for
   return IdMap{static_cast<std::uint32_t>(want.base), kIdsPerContainer};
 }
 
-Result<IdMap> allocate_idmap(const Host& host, Ctid id) {
+Result<IdMap> allocate_idmap(const Host& host, Ctid id, std::optional<IdMap> preferred) {
   UniqueFd lock = VZ_TRY(lock_table(host));
   IdTable table = VZ_TRY(read_table(host));
   if (auto map = table.find(id.value())) return *map;
   auto foreign = parse_subid(VZ_TRY(read_if_exists("/etc/subuid")));
   auto groups = parse_subid(VZ_TRY(read_if_exists("/etc/subgid")));
   foreign.insert(foreign.end(), groups.begin(), groups.end());
-  IdMap map = VZ_TRY(choose_idmap(table, foreign));
+  IdMap map = VZ_TRY(choose_idmap(table, foreign, preferred));
   table.add(id.value(), map);
   VZ_TRY(replace_file(table_path(host), table.text(), 0644));
   return map;

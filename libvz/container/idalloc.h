@@ -42,7 +42,8 @@ struct IdTable {
   bool remove(std::uint64_t ctid);
 };
 
-// The lowest free range. Code::no_resources when there is none.
-Result<IdMap> choose_idmap(const IdTable& table, const std::vector<IdRange>& foreign);
+// `preferred` when nobody has any of it, else the lowest free range. Code::no_resources when there is none.
+Result<IdMap> choose_idmap(const IdTable& table, const std::vector<IdRange>& foreign,
+                           std::optional<IdMap> preferred = {});
 
 }  // namespace vz

@@ -113,6 +113,7 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
            {"source", host_name()},
            {"config", out.config},
            {"layout", layout_name(out.layout)},
+           {"ids", std::to_string(out.idmap.base)},
            {"size", std::to_string(out.size)},
            {"bytes", std::to_string(out.bytes)},
            {"replaces", out.replaces},

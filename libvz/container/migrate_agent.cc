@@ -16,6 +16,7 @@
 #include "libvz/container/archive_stream.h"
 #include "libvz/container/context.h"
 #include "libvz/container/dir_layout.h"
+#include "libvz/container/idalloc.h"
 #include "libvz/container/image.h"
 #include "libvz/container/image_delta.h"
 #include "libvz/container/limits.h"
@@ -190,7 +191,10 @@ Answer Agent::begin(const MigrationMessage& request) {
   VZ_TRY(save_migration(host_, id, journal_));
   id_ = id;
   lock_.emplace(std::move(lock));
-  idmap_ = VZ_TRY(allocate_idmap(host_, id));
+  auto ids = VZ_TRY(request.number("ids"));
+  if (ids > UINT32_MAX) return fail(Code::bad_value, fmt::format("ids from {} on do not exist", ids));
+  // The same as there: a dump of its processes names them.
+  idmap_ = VZ_TRY(allocate_idmap(host_, id, IdMap{static_cast<std::uint32_t>(ids), kIdsPerContainer}));
   VZ_TRY(make_area());
   return MigrationMessage{"ok", {}};
 }

@@ -56,7 +56,8 @@ Result<> resize_private(const std::string& private_path, const std::string& devi
 
 // Id ranges: allocated once per container, recorded in LIB/idmap, never overlapping another container, /etc/subuid
 // or /etc/subgid. Range for allocation: 1879048192..2147483647 (free in systemd's UIDS-GIDS).
-Result<IdMap> allocate_idmap(const Host& host, Ctid id);  // returns the recorded one when there is one
+// Returns the recorded one when there is one. `preferred`: of a container that comes from another host.
+Result<IdMap> allocate_idmap(const Host& host, Ctid id, std::optional<IdMap> preferred = {});
 Result<std::optional<IdMap>> recorded_idmap(const Host& host, Ctid id);
 Result<> release_idmap(const Host& host, Ctid id);
 

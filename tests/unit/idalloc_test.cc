@@ -28,6 +28,15 @@ TEST(IdAlloc, TakesTheLowestFree) {
   EXPECT_EQ(map->count, 65536u);
 }
 
+TEST(IdAlloc, TakesWhatIsPreferredWhenNobodyHasIt) {
+  IdTable table = IdTable::parse("101 1879048192 65536\n");
+  EXPECT_EQ(choose_idmap(table, {}, IdMap{kFirst + 5 * 65536})->base, kFirst + 5 * 65536);
+  EXPECT_EQ(choose_idmap(table, {}, IdMap{kFirst})->base, kFirst + 65536) << "taken";
+  EXPECT_EQ(choose_idmap(table, {{kFirst + 6 * 65536 - 1, 1}}, IdMap{kFirst + 5 * 65536})->base, kFirst + 65536);
+  for (IdMap bad : {IdMap{0}, IdMap{1000}, IdMap{2147483647}, IdMap{kFirst + 5 * 65536, 1}, IdMap{4294967295}})
+    EXPECT_EQ(choose_idmap(table, {}, bad)->base, kFirst + 65536) << bad.base;
+}
+
 TEST(IdAlloc, AvoidsForeignRangesAlsoPartialOnes) {
   struct {
     IdRange foreign;
