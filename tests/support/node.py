@@ -48,7 +48,7 @@ class Node:
 
     def transport(self, **environment):
         """For --transport: the agent's command, with variables of its own (VZ_FAULT)."""
-        words = self.enter() + ["env", *(f"{k}={v}" for k, v in environment.items()), str(VZCTL), "agent"]
+        words = self.enter() + ["env", "-u", "VZ_FAULT", "-u", "VZ_FAULT_TRACE", *(f"{k}={v}" for k, v in environment.items()), str(VZCTL), "agent"]
         return " ".join(words)
 
     def vzctl(self, *args, **kw):
