@@ -74,6 +74,8 @@ int run_exec(Invocation&);
 int run_enter(Invocation&);
 int run_console(Invocation&);
 int run_runscript(Invocation&);
+int run_suspend(Invocation&);
+int run_resume(Invocation&);
 int run_mount(Invocation&);
 int run_umount(Invocation&);
 int run_check(Invocation&);

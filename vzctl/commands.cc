@@ -33,6 +33,31 @@ constexpr auto kRestartOptions = [] {
   std::copy(std::begin(kStopOptions), std::end(kStopOptions), all.begin() + std::size(kStartOptions));
   return all;
 }();
+constexpr Option kSuspendOptions[] = {
+    {"--dumpfile", "DIRECTORY", "Where to save it; DUMPDIR/Dump.CTID otherwise", Values::file},
+    {"--suspend", nullptr, "Only stop all processes where they are"},
+    {"--dump", nullptr, "Only save what was stopped by --suspend; it stays stopped"},
+    {"--kill", nullptr, "Only end what was stopped"},
+    {"--resume", nullptr, "Let what was stopped run on; a dump of it is removed"},
+    {"--force", nullptr, "Save it although something inside would be lost or changed"},
+    {"--flags", "N", nullptr},
+    {"--context", "N", nullptr},
+    {"--keep_pages", nullptr, nullptr},
+    {"--skip_arpdetect", nullptr, nullptr},
+};
+constexpr Option kResumeOptions[] = {
+    {"--dumpfile", "DIRECTORY", "What to continue from; DUMPDIR/Dump.CTID otherwise", Values::file},
+    {"--undump", nullptr, "Only bring the processes back, stopped"},
+    {"--resume", nullptr, "Let run what --undump brought back, and remove the dump"},
+    {"--kill", nullptr, "End what --undump brought back; the dump can be used again"},
+    {"--keep_pages,--keep-dump", nullptr, "Do not remove the dump; it cannot be used again for this container"},
+    {"--force", nullptr, "Although DISABLED=yes, or although a limit cannot be enforced"},
+    {"--skip-fsck", nullptr, "Do not check the image's file system first"},
+    {"--skip-remount", nullptr, nullptr},
+    {"--flags", "N", nullptr},
+    {"--context", "N", nullptr},
+    {"--skip_arpdetect", nullptr, nullptr},
+};
 constexpr Option kStatusOptions[] = {{"-j,--json", nullptr, "Print one JSON object"}};
 constexpr Option kSetOptions[] = {
     {"--save", nullptr, "Write the changes to the configuration file"},
@@ -144,6 +169,33 @@ std::vector<Command> lifecycle_commands() {
        kStatusOptions,
        0,
        run_status},
+      {"suspend",
+       {"chkpnt"},
+       Needs::container,
+       "CTID [--dumpfile DIRECTORY] [--suspend|--dump|--kill|--resume] [--force]",
+       "Save a running container with its memory and end it",
+       "Writes all processes with their memory, open files and network connections to a dump, a directory that only "
+       "root "
+       "can read, and ends them. resume (restore) or start continue them, also after a reboot of the host. Without a "
+       "step, all is done; a failure lets the container run on. A dump can be used once, and not after the container "
+       "has run again. What cannot be saved is named first (see `vzctl check CTID`).",
+       kSuspendOptions,
+       0,
+       run_suspend,
+       Settings::none,
+       true},
+      {"resume",
+       {"restore"},
+       Needs::container,
+       "CTID [--dumpfile DIRECTORY] [--undump|--resume|--kill] [--keep_pages]",
+       "Continue a suspended container",
+       "Brings the processes of a dump back. The dump is removed when they run; after a failure it is as good as "
+       "before.",
+       kResumeOptions,
+       0,
+       run_resume,
+       Settings::none,
+       true},
       {"mount",
        {},
        Needs::container,
@@ -286,8 +338,6 @@ std::vector<Command> work_commands() {
 
 std::vector<Command> planned_commands() {
   return {
-      planned("suspend", {"chkpnt"}, "CTID [--dumpfile FILE]", "Save a running container to a file"),
-      planned("resume", {"restore"}, "CTID [--dumpfile FILE]", "Continue a suspended container"),
       planned("snapshot", {}, "CTID [--id UUID] [--name NAME]", "Take a snapshot"),
       planned("snapshot-switch", {}, "CTID --id UUID", "Return to a snapshot"),
       planned("snapshot-delete", {}, "CTID --id UUID", "Delete a snapshot"),

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/network.h"
 #include "libvz/container/oom.h"
@@ -20,10 +21,12 @@ Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
   Context ct{host, id, reporter, std::move(config), {}, {}};
   ct.private_path = host.private_path(id, ct.config);
   ct.root_path = host.root_path(id, ct.config);
+  VZ_TRY(settle_checkpoint(host, id, reporter));
   return ct;
 }
 
 Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
+  VZ_TRY(settle_checkpoint(host, id, reporter));
   auto loaded = load_state(host, id);
   auto cgroups = VZ_TRY(CgroupHost::probe());
   reporter.step("cleanup.usage");
@@ -51,6 +54,7 @@ Result<> clean_up(const Host& host, Ctid id, Reporter& reporter) {
 
 Result<> Container::repair(Reporter& reporter) {
   auto lock = VZ_TRY(CtLock::take(*host_, id_, "repairing"));
+  VZ_TRY(settle_checkpoint(*host_, id_, reporter));
   if (VZ_TRY(running_state(*host_, id_))) return {};
   return clean_up(*host_, id_, reporter);
 }

@@ -26,7 +26,8 @@ struct Context {
   std::string root_path;
 };
 
-// Code::no_config when ID.conf is missing. Warnings of the file go to the reporter.
+// Code::no_config when ID.conf is missing. Warnings of the file go to the reporter. The caller holds the container's
+// lock: a checkpoint that was left in the middle is settled first.
 Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter);
 
 // Undoes what a dead container or a killed vzctl left: processes, cgroups, proxy neighbours, RUN/ID, PRIVATE.tmp.

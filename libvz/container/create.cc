@@ -7,6 +7,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
+#include "libvz/container/dump.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/migration_journal.h"
@@ -184,6 +185,8 @@ Result<> destroy_locked(Context& ct) {
   VZ_TRY(remove_tree(aside));
   reporter.step("destroy.usage");
   end_usage(host, ct.id, ct.config.get("NAME").value_or(""), reporter);
+  reporter.step("destroy.dump");
+  VZ_TRY(remove_dump(default_dump_path(host, ct.id)));
   reporter.step("destroy.idmap");
   VZ_TRY(release_idmap(host, ct.id));
   reporter.step("destroy.config");

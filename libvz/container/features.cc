@@ -103,7 +103,8 @@ void add_services(Adder add) {
       "vzctl vswap start, or swapon a device");
   add("systemd", find_systemd(), "nothing is missing; on a systemd host without libsystemd containers do not start",
       "install libsystemd0 where systemd runs");
-  add("criu", find_criu(), "no checkpoint, no live migration", "install criu 4.2 or later");
+  add("criu", find_criu(), "no checkpoint, no live migration",
+      "scripts/setup --only run, or install criu 4.2 or newer");
 }
 
 // What of the swap is compressed RAM, and who made it.

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "libvz/base/text.h"
+#include "libvz/kernel/namespace.h"
 #include "libvz/kernel/net_sysctl.h"
 
 namespace vz {
@@ -122,13 +123,25 @@ Result<> del_proxies(Netlink& host, const IpAddress& a) {
   return {};
 }
 
+Result<> route_addresses(Netlink& host, const Config& config, const std::string& veth,
+                         const std::vector<IpAddress>& addresses, Reporter& reporter) {
+  for (const IpAddress& a : addresses) VZ_TRY(route_address(host, a, veth, reporter));
+  for (const IpAddress& a : addresses) {
+    // The container works on this host without its proxies: a missing uplink must not stop it from starting.
+    auto proxied = add_proxies(host, config, a, reporter);
+    if (!proxied) reporter.warn(proxied.error().message());
+  }
+  return {};
+}
+
 // ---- The container's side
 
 // MPTCP sockets cannot be checkpointed; programs fall back to TCP when there are none. The group range lets `ping`
-// work without file capabilities in the template: it is in the writer's ids, and the whole space is harmless because
-// only the container's processes are in the namespace.
-Result<> prepare_namespace() {
-  return write_net_sysctls_apart({{"mptcp/enabled", "0"}, {"ipv4/ping_group_range", "0 2147483647"}});
+// work without file capabilities in the template: it is in the writer's ids, and all of the container's, because CRIU
+// writes it again from inside.
+Result<> prepare_namespace(IdMap idmap) {
+  std::string groups = std::to_string(idmap.base) + " " + std::to_string(idmap.base + idmap.count - 1);
+  return write_net_sysctls_apart({{"mptcp/enabled", "0"}, {"ipv4/ping_group_range", groups}});
 }
 
 Result<> add_inside(Netlink& inside, const IpAddress& a) {
@@ -161,13 +174,7 @@ Result<> setup_routed(Netlink& host, Netlink& inside, const Config& config, Ctid
   VZ_TRY(make_venet(host, inside, id, netns, true, on_link));
   VZ_TRY(venet_up(host, inside, veth, addresses));
   for (const IpAddress& a : addresses) VZ_TRY(add_inside(inside, a));
-  for (const IpAddress& a : addresses) VZ_TRY(route_address(host, a, veth, reporter));
-  for (const IpAddress& a : addresses) {
-    // The container works on this host without its proxies: a missing uplink must not stop it from starting.
-    auto proxied = add_proxies(host, config, a, reporter);
-    if (!proxied) reporter.warn(proxied.error().message());
-  }
-  return {};
+  return route_addresses(host, config, veth, addresses, reporter);
 }
 
 // ---- Bridged
@@ -216,6 +223,48 @@ Result<> setup_bridged(Netlink& host, const UniqueFd& netns, const Netif& n, boo
   return connected;
 }
 
+// ---- Restored
+
+std::string waiting_name(Ctid id, std::size_t index) {
+  std::string name = "vt" + id.str();
+  return index == 0 ? name : name + "." + std::to_string(index);
+}
+
+Result<WaitingLink> make_waiting(Netlink& host, Ctid id, std::size_t index, const std::string& name,
+                                 const std::string& inside, const std::optional<MacAddress>& mac,
+                                 const std::optional<MacAddress>& inside_mac, bool replace) {
+  WaitingLink link{inside, waiting_name(id, index)};
+  VZ_TRY(del_veth(host, link.waiting));
+  UniqueFd here = VZ_TRY(open_own_namespace("net"));
+  VZ_TRY(make_veth(host, name, link.waiting, here, mac, inside_mac, replace));
+  return link;
+}
+
+Result<WaitingNetwork> make_all_waiting(Netlink& host, const Config& config, Ctid id, const LinkHook& on_link) {
+  WaitingNetwork out;
+  auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
+  auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
+  if (!addresses.empty()) {
+    std::string veth = veth_name(id);
+    for (const IpAddress& a : addresses) VZ_TRY(as(Code::add_ip, check_free(host, a, veth)));
+    auto link = VZ_TRY(make_waiting(host, id, 0, veth, kInside, venet_mac(id), venet_mac(id), true));
+    out.links.push_back(std::move(link));
+    out.result.veth = veth;
+    on_link(veth);
+  }
+  for (const Netif& n : netifs) {
+    VZ_TRY(check_bridge(host, n));
+    auto host_mac = VZ_TRY(mac_of(n.host_mac));
+    auto mac = VZ_TRY(mac_of(n.mac));
+    bool replace = is_own_name(id, n.host_ifname);
+    auto link = VZ_TRY(make_waiting(host, id, out.links.size() + 1, n.host_ifname, n.ifname, host_mac, mac, replace));
+    out.links.push_back(std::move(link));
+    out.result.bridged.push_back(n.host_ifname);
+    on_link(n.host_ifname);
+  }
+  return out;
+}
+
 Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host, Netlink& inside,
                                   Reporter& reporter, const LinkHook& on_link) {
   NetworkResult result;
@@ -247,12 +296,53 @@ Result<> plug_address(Netlink& host, const Config& config, Ctid id, const Unique
 
 }  // namespace
 
-Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter,
-                                    const LinkHook& on_link) {
+Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter&, const LinkHook& on_link) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  auto made = make_all_waiting(host, config, id, on_link);
+  if (!made) (void)cleanup_network(id, {});
+  return made;
+}
+
+namespace {
+
+// The kernel makes one when CRIU sets the device up; a started container has none (make_venet).
+Result<> drop_link_local(Netlink& inside) {
+  for (const IpAddress& a : VZ_TRY(inside.addresses(kInside)))
+    if (a.v6 && a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80) VZ_TRY(inside.del_address(kInside, a));
+  return {};
+}
+
+}  // namespace
+
+Result<> connect_network(const Config& config, Ctid id, IdMap idmap, const UniqueFd& netns, Reporter& reporter) {
   Netlink host = VZ_TRY(Netlink::open_here());
   std::optional<Netlink> inside;
   VZ_TRY(with_netns(netns, [&]() -> Result<> {
-    VZ_TRY(prepare_namespace());
+    VZ_TRY(prepare_namespace(idmap));
+    inside = VZ_TRY(Netlink::open_here());
+    return {};
+  }));
+  auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
+  if (!addresses.empty()) {
+    std::string veth = veth_name(id);
+    VZ_TRY(host.set_routed(veth, true));
+    VZ_TRY(drop_link_local(*inside));
+    VZ_TRY(venet_up(host, *inside, veth, addresses));
+    VZ_TRY(route_addresses(host, config, veth, addresses, reporter));
+  }
+  for (const Netif& n : VZ_TRY(parse_netif(config.get("NETIF").value_or("")))) {
+    auto mac = VZ_TRY(mac_of(n.mac));
+    VZ_TRY(connect_netif(host, n, mac));
+  }
+  return {};
+}
+
+Result<NetworkResult> setup_network(const Config& config, Ctid id, IdMap idmap, const UniqueFd& netns,
+                                    Reporter& reporter, const LinkHook& on_link) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  std::optional<Netlink> inside;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
+    VZ_TRY(prepare_namespace(idmap));
     inside = VZ_TRY(Netlink::open_here());
     return {};
   }));

@@ -16,6 +16,7 @@
 #include <vz/error.h>
 #include <vz/reporter.h>
 #include "libvz/base/fd.h"
+#include "libvz/kernel/idmap.h"
 #include "libvz/kernel/netlink.h"
 
 namespace vz {
@@ -42,8 +43,23 @@ struct NetworkResult {
 };
 // Everything inside `netns` of a container that is being started (lo up, venet0, bridged interfaces, sysctls:
 // net.mptcp.enabled=0). All of it dies with the namespace; only proxy entries need undo.
-Result<NetworkResult> setup_network(const Config& config, Ctid id, const UniqueFd& netns, Reporter& reporter,
-                                    const LinkHook& on_link);
+Result<NetworkResult> setup_network(const Config& config, Ctid id, IdMap idmap, const UniqueFd& netns,
+                                    Reporter& reporter, const LinkHook& on_link);
+
+// The same for a container that is being restored, in two steps. First the pairs, both ends in the caller's namespace
+// and down: CRIU takes the ends for the inside, with the addresses and routes that they had.
+struct WaitingLink {
+  std::string inside;   // "venet0"
+  std::string waiting;  // what it is called until then
+};
+struct WaitingNetwork {
+  NetworkResult result;
+  std::vector<WaitingLink> links;
+};
+Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter& reporter, const LinkHook& on_link);
+// Then, when the namespace is restored and before the container runs: the host's side of it. `up`: from now on packets
+// pass.
+Result<> connect_network(const Config& config, Ctid id, IdMap idmap, const UniqueFd& netns, Reporter& reporter);
 // Online change on a running container.
 Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& all,
                 const IpAddress& a, const LinkHook& on_link, Reporter* reporter = nullptr);

@@ -9,6 +9,7 @@
 #include "libvz/base/text.h"
 #include "libvz/container/beancounter_limits.h"
 #include "libvz/container/boot_wait.h"
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/context.h"
 #include "libvz/container/guest.h"
 #include "libvz/container/guest_settings.h"
@@ -20,6 +21,7 @@
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
+#include "libvz/container/start_steps.h"
 #include "libvz/container/state.h"
 #include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
@@ -30,23 +32,14 @@
 #include "libvz/kernel/devices.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/lxcfs.h"
+#include "libvz/kernel/rename.h"
 #include "libvz/kernel/vzfs.h"
 
 namespace vz {
 
-namespace {
-
-// All that is decided before anything is touched.
-struct StartPlan {
-  CgroupHost cgroups;
-  LimitPlan limits;
-  Access access;
-  IdMap idmap;
-};
-
-Result<> check_startable(Context& ct, const StartOptions& options) {
+Result<> check_startable(Context& ct, bool force) {
   if (VZ_TRY(running_state(ct.host, ct.id))) return fail(Code::running, "Container is already running");
-  if (ct.config.yes_no("DISABLED").value_or(false) && !options.force)
+  if (ct.config.yes_no("DISABLED").value_or(false) && !force)
     return fail(Error(Code::disabled, "Container start disabled")
                     .with_hint(fmt::format("`vzctl set {} --disabled no --save`, or start --force", ct.id.value())));
   if (!private_exists(ct.private_path))
@@ -75,15 +68,27 @@ Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
   return plan;
 }
 
-Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, std::string* device) {
+Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, bool write_files, std::string* device) {
   auto mounted = VZ_TRY(mount_private(ct.private_path, plan.idmap, ct.config.get("MOUNT_OPTS").value_or(""),
                                       /*host_view=*/false, fsck, ct.reporter));
   *device = mounted.device;
-  VZ_TRY(write_guest_files(mounted.mount, plan.idmap, guest_settings(ct.config)));
+  if (write_files) VZ_TRY(write_guest_files(mounted.mount, plan.idmap, guest_settings(ct.config)));
   auto root = VZ_TRY(run_mount_scripts(ct.host, ct.id, ct.config, std::move(mounted.mount), ct.reporter));
   ct.reporter.info("Container is mounted");
   return root;
 }
+
+ShownFiles shown_files(const Context& ct, const StartPlan& plan) {
+  ShownFiles out;
+  const bool beancounters = feature_on(ct.config, "ubc", true);
+  if (auto vzfs = mount_vzfs(plan.idmap, beancounters)) out.vzfs = std::move(*vzfs);
+  if (!ct.host.global().yes_no("LXCFS").value_or(true)) return out;
+  out.binds = lxcfs_files();
+  std::erase_if(out.binds, [&](const BindFile& b) { return out.vzfs.has(b.target); });
+  return out;
+}
+
+namespace {
 
 std::vector<std::string> init_environment() {
   // MEMORY_PRESSURE_WATCH: a PSI trigger held by PID 1 is lost by checkpoint/restore and makes it spin (criu.md §5).
@@ -97,12 +102,9 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
   spec.idmap = plan.idmap;
   spec.root = std::move(root);
   spec.devices = plan.access.nodes;
-  const bool beancounters = feature_on(ct.config, "ubc", true);
-  if (auto vzfs = mount_vzfs(plan.idmap, beancounters)) spec.proc_files = std::move(*vzfs);
-  if (ct.host.global().yes_no("LXCFS").value_or(true)) {
-    spec.binds = lxcfs_files();
-    std::erase_if(spec.binds, [&](const BindFile& b) { return spec.proc_files.has(b.target); });
-  }
+  auto shown = shown_files(ct, plan);
+  spec.proc_files = std::move(shown.vzfs);
+  spec.binds = std::move(shown.binds);
   spec.hostname = ct.config.get("HOSTNAME").value_or("");
   if (spec.hostname.empty()) spec.hostname = "ct" + ct.id.str();
   spec.env = init_environment();
@@ -110,7 +112,8 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
   return spec;
 }
 
-// Before any task of the container runs: what kernel code has to know of it.
+}  // namespace
+
 void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
   ct.reporter.step("start.beancounters");
   if (auto set = set_ub_limits(ct.host, ct.id, cgroups, ct.config); !set)
@@ -120,6 +123,8 @@ void enter_policy(Context& ct, const StartPlan& plan, const Cgroups& cgroups) {
   ct.reporter.debug(fmt::format("Swapping is limited to {} pages/s by: {} ({})", done.rate,
                                 vswap_mechanism_name(done.mechanism), done.why));
 }
+
+namespace {
 
 // The two orders of "cgroup first" (ours) and "process first" (systemd wants a pid for its scope).
 Result<std::pair<PendingInit, Cgroups>> clone_into_cgroups(Context& ct, const StartPlan& plan, InitSpec spec) {
@@ -142,6 +147,8 @@ Result<std::pair<PendingInit, Cgroups>> clone_into_cgroups(Context& ct, const St
   return std::make_pair(std::move(pending), std::move(cgroups));
 }
 
+}  // namespace
+
 Result<> apply_limits(Context& ct, const Cgroups& cgroups, const StartPlan& plan) {
   ct.reporter.step("start.limits");
   std::vector<std::string> warnings;
@@ -156,11 +163,13 @@ Result<> apply_limits(Context& ct, const Cgroups& cgroups, const StartPlan& plan
   return {};
 }
 
-Result<> save_phase(Context& ct, State* state, const char* phase) {
+Result<> save_phase(Context& ct, State* state, const char* phase, const char* verb) {
   state->phase = phase;
-  ct.reporter.step(std::string("start.state.") + phase);
+  ct.reporter.step(std::string(verb) + ".state." + phase);
   return save_state(ct.host, *state);
 }
+
+namespace {
 
 // A script CTID.start runs inside, its text piped to the shell.
 Result<> run_start_script(Context& ct, const Cgroups& cgroups, const UniqueFd& pidfd, const Sandbox& sandbox) {
@@ -181,6 +190,8 @@ Result<> run_start_script(Context& ct, const Cgroups& cgroups, const UniqueFd& p
   return {};
 }
 
+}  // namespace
+
 State new_state(const Context& ct, const StartPlan& plan) {
   State state;
   state.id = ct.id;
@@ -199,11 +210,13 @@ Result<> check_cancelled(const Context& ct) {
   return {};
 }
 
+namespace {
+
 // From "nothing of it exists" to "init runs". On failure the caller cleans up.
 Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
   VZ_TRY(save_phase(ct, state, "starting"));
   ct.reporter.step("start.mount");
-  auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, &state->root_device));
+  auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, /*write_files=*/true, &state->root_device));
   state->layout = layout_name(VZ_TRY(private_layout(ct.private_path)));
 
   VZ_TRY(check_cancelled(ct));
@@ -216,7 +229,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   if (auto list = ct.config.words("IP_ADDRESS"); !list.empty())
     ct.reporter.info("Adding IP address(es): " + join(list, " "));
   auto count = [&](const std::string& link) { count_traffic(ct.host, ct.id, link, ct.reporter); };
-  auto network = VZ_TRY(setup_network(ct.config, ct.id, netns, ct.reporter, count));
+  auto network = VZ_TRY(setup_network(ct.config, ct.id, plan.idmap, netns, ct.reporter, count));
   state->veth = network.veth;
   state->bridged = network.bridged;
   if (auto units = ct.config.number("CPUUNITS")) ct.reporter.info(fmt::format("Setting CPU units: {}", *units));
@@ -236,9 +249,36 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
 
 }  // namespace
 
+namespace {
+
+// True: it runs again. A dump that cannot be restored is set aside, because the container boots then.
+Result<bool> restored_instead(Context& ct, const StartOptions& options) {
+  const std::string path = default_dump_path(ct.host, ct.id);
+  if (!exists(path)) return false;
+  if (has_good_dump(ct.host, ct.id, ct.private_path)) {
+    RestoreOptions restore;
+    restore.skip_fsck = options.skip_fsck;
+    restore.force = options.force;
+    auto done = restore_locked(ct, restore);
+    if (done) return true;
+    if (ct.reporter.cancelled()) return fail(std::move(done).error());
+    ct.reporter.warn("Warning: cannot restore " + path + ": " + done.error().message());
+  }
+  ct.reporter.warn("Warning: the container boots; its old processes are lost, their dump is kept as " + path +
+                   ".unused");
+  VZ_TRY(remove_token(ct.private_path));
+  VZ_TRY(remove_tree(path + ".unused"));
+  VZ_TRY(rename_durably(path, path + ".unused"));
+  return false;
+}
+
+}  // namespace
+
 Result<> start_locked(Context& ct, const StartOptions& options) {
-  VZ_TRY(check_startable(ct, options));
+  VZ_TRY(check_startable(ct, options.force));
+  if (VZ_TRY(restored_instead(ct, options))) return {};
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  VZ_TRY(remove_token(ct.private_path));
   ct.reporter.info("Starting container...");
   StartPlan plan = VZ_TRY(plan_start(ct, options));
   State state = new_state(ct, plan);
@@ -265,7 +305,7 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
                                int stdin_fd) {
   VZ_TRY(save_phase(ct, state, "environment"));
   std::string device;
-  InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, &device)));
+  InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, /*write_files=*/true, &device)));
   init.argv = {"/bin/sh", "-c", "read line"};
   auto started = VZ_TRY(clone_into_cgroups(ct, plan, std::move(init)));
   auto& [pending, cgroups] = started;
@@ -289,8 +329,10 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
 Result<int> run_without_init(Context& ct, std::vector<std::string> argv, int stdin_fd) {
   StartOptions options;
   options.force = true;
-  VZ_TRY(check_startable(ct, options));
+  VZ_TRY(check_startable(ct, options.force));
+  VZ_TRY(refuse_suspended(ct, "Cannot run in it"));
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  VZ_TRY(remove_token(ct.private_path));
   StartPlan plan = VZ_TRY(plan_start(ct, options));
   State state = new_state(ct, plan);
   auto status = run_in_environment(ct, plan, &state, std::move(argv), stdin_fd);

@@ -36,6 +36,9 @@ Json state_to_json(const State& s) {
               {"cgroup_id", s.cgroup_id},
               {"boot_id", s.boot_id},
               {"started_at", s.started_at},
+              {"dump", s.dump},
+              {"token", s.token},
+              {"criu", {{"pid", s.criu.pid}, {"start_time", s.criu.start_time}}},
               {"config_snapshot", s.config_snapshot}};
 }
 
@@ -102,7 +105,7 @@ Result<State> state_from_json(const Json& json, const std::string& path) {
   reader.read("id", id);
   s.id = Ctid(id);
   reader.read("phase", s.phase);
-  Reader init = reader.object("init"), idmap = reader.object("idmap");
+  Reader init = reader.object("init"), idmap = reader.object("idmap"), criu = reader.object("criu");
   init.read("pid", s.init.pid);
   init.read("start_time", s.init.start_time);
   idmap.read("base", s.idmap.base);
@@ -118,7 +121,11 @@ Result<State> state_from_json(const Json& json, const std::string& path) {
   reader.read("boot_id", s.boot_id);
   reader.read("started_at", s.started_at);
   reader.read("config_snapshot", s.config_snapshot);
-  for (const Reader* r : {&reader, &init, &idmap}) {
+  reader.read("dump", s.dump);
+  reader.read("token", s.token);
+  criu.read("pid", s.criu.pid);
+  criu.read("start_time", s.criu.start_time);
+  for (const Reader* r : {&reader, &init, &idmap, &criu}) {
     if (!r->bad().empty()) return bad_state(path, "field '" + r->bad() + "' is of the wrong type");
   }
   return s;

@@ -19,8 +19,10 @@ namespace vz {
 struct State {
   static constexpr int kVersion = 1;
   Ctid id{0};
-  std::string phase;  // "starting", "running", "stopping"
-  ProcessId init;     // pid 0 while starting
+  // "starting", "running", "stopping", "environment"; of a checkpoint: "suspending" and "restoring" while a vzctl
+  // works, "frozen" and "dumped" between its steps
+  std::string phase;
+  ProcessId init;  // pid 0 while starting
   IdMap idmap;
   std::string layout;                // "image", "dir"
   std::string root_device;           // /dev/loopN or ""
@@ -32,6 +34,9 @@ struct State {
   std::uint64_t cgroup_id = 0;  // of P/ct on cgroup v2: entries for kernel code can be found when the group is gone
   std::string boot_id;          // /proc/sys/kernel/random/boot_id at start
   std::int64_t started_at = 0;  // seconds since the epoch
+  std::string dump;             // while suspending, restoring or dumped: the dump's directory
+  std::string token;            // and its token
+  ProcessId criu;               // who is at work on it
   std::string config_snapshot;  // merged configuration that the running container was given (Config::text())
 };
 

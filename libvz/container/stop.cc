@@ -5,11 +5,13 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/context.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
+#include "libvz/container/stop_steps.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
@@ -120,6 +122,13 @@ void run_umount_scripts(Context& ct) {
 
 }  // namespace
 
+Result<> finish_unmounted(Context& ct, bool skip_umount) {
+  if (is_mount_point(ct.root_path) && !skip_umount) VZ_TRY(detach_path(ct.root_path));
+  run_umount_scripts(ct);
+  ct.reporter.info("Container is unmounted");
+  return {};
+}
+
 Result<> stop_locked(Context& ct, const StopOptions& options) {
   auto state = VZ_TRY(running_state(ct.host, ct.id));
   if (!state) {
@@ -129,6 +138,8 @@ Result<> stop_locked(Context& ct, const StopOptions& options) {
   // What follows may end with the groups gone before clean_up() reads them: systemd removes those of an empty scope.
   keep_last_usage(ct.host, ct.id, ct.reporter);
   auto hold = vzd_hold(ct.host.paths().run, ct.id);  // best effort: vzd must not clean up or reboot meanwhile
+  // Frozen with a dump on disk: from now on it runs, and changes its files.
+  if (!state->dump.empty()) VZ_TRY(remove_token(ct.private_path));
   if (auto pidfd = open_process(state->init)) {
     auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), ct.id));
     VZ_TRY(end_running(ct, {*state, *std::move(pidfd), std::move(cgroups)}, options));
@@ -136,10 +147,7 @@ Result<> stop_locked(Context& ct, const StopOptions& options) {
   ct.reporter.step("stop.cleanup");
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
   ct.reporter.info("Container was stopped");
-  if (is_mount_point(ct.root_path) && !options.skip_umount) VZ_TRY(detach_path(ct.root_path));
-  run_umount_scripts(ct);
-  ct.reporter.info("Container is unmounted");
-  return {};
+  return finish_unmounted(ct, options.skip_umount);
 }
 
 Result<> Container::stop(const StopOptions& options, Reporter& reporter) {
@@ -166,6 +174,8 @@ Result<> Container::mount(Reporter& reporter) {
   }
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
+  VZ_TRY(refuse_suspended(ct, "Cannot mount"));
+  VZ_TRY(remove_token(ct.private_path));
   if (has_host_scripts(*host_, id_, "premount")) VZ_TRY(run_host_scripts(*host_, id_, "premount", reporter));
   auto idmap = VZ_TRY(allocate_idmap(*host_, id_));
   auto root = VZ_TRY(mount_private(ct.private_path, idmap, ct.config.get("MOUNT_OPTS").value_or(""),

@@ -138,6 +138,8 @@ Result<> Cgroups::freeze(bool on) const {
   return {};
 }
 
+std::string Cgroups::freeze_path() const { return unified_ct_ ? unified_path_ : ct_path(Controller::freezer); }
+
 bool Cgroups::populated() const {
   if (unified_ct_ && group_populated(unified_ct_.get(), true)) return true;
   return std::any_of(dirs_.begin(), dirs_.end(),

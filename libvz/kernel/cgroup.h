@@ -79,6 +79,7 @@ class Cgroups {
   Result<std::vector<pid_t>> pids() const;                                // all processes, recursively
   Result<> kill() const;                                                  // SIGKILL to all, also against fork bombs
   Result<> freeze(bool on) const;
+  std::string freeze_path() const;  // the group that it writes to; "" when there is none
   bool populated() const;
   int ct_fd(Controller c) const;  // directory fd of P/ct in that controller's hierarchy, -1 if none
   int unified_ct_fd() const { return unified_ct_.get(); }  // for BPF attach, -1 without cgroup2

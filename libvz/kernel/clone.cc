@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/clone.h"
 
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -25,6 +27,15 @@ pid_t clone_process(const CloneRequest& request, int* pidfd) {
     args.cgroup = static_cast<std::uint64_t>(request.cgroup_fd);
   }
   return static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof args));
+}
+
+Result<Child> start_idle_child() {
+  int pidfd = -1;
+  pid_t pid = clone_process({}, &pidfd);
+  if (pid < 0) return fail_errno("start a child");
+  if (pid > 0) return Child(pid, UniqueFd(pidfd));
+  (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (;;) (void)::pause();
 }
 
 Child::Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)) {}

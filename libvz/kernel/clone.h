@@ -21,6 +21,10 @@ struct CloneRequest {
 // only use async-signal-safe functions. `pidfd` may be null.
 pid_t clone_process(const CloneRequest& request, int* pidfd);
 
+class Child;
+// A child that does nothing until it is killed, which happens with its Child and with us.
+Result<Child> start_idle_child();
+
 // A cloned child until it is reaped: killed and reaped with the object.
 class Child {
  public:

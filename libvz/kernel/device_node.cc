@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/device_node.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -120,6 +121,24 @@ Result<DeviceNode> read_device_node(const std::string& name) {
   node.mode = st.st_mode & 0777;
   if (node.type == 'b' && node.major == kLoopMajor) return bad("loop devices cannot be given to a container");
   return node;
+}
+
+std::string device_file_name(std::string name) {
+  std::replace(name.begin(), name.end(), '/', '!');
+  return name;
+}
+
+Result<UniqueFd> make_device_tmpfs(const std::vector<DeviceNode>& devices, IdMap idmap) {
+  auto tmpfs = VZ_TRY(new_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "1k"}}, MOUNT_ATTR_NOSUID));
+  for (const auto& node : devices) {
+    std::string name = device_file_name(node.name);
+    mode_t type = node.type == 'b' ? S_IFBLK : S_IFCHR;
+    if (::mknodat(tmpfs.get(), name.c_str(), type | 0600, ::makedev(node.major, node.minor)) < 0 ||
+        ::fchownat(tmpfs.get(), name.c_str(), idmap.base, idmap.base, AT_SYMLINK_NOFOLLOW) < 0 ||
+        ::fchmodat(tmpfs.get(), name.c_str(), node.mode & 07777, 0) < 0)
+      return fail_errno("make the device node " + node.name, Code::devices);
+  }
+  return tmpfs;
 }
 
 Result<> attach_device_node(const UniqueFd& init_pidfd, IdMap idmap, const DeviceNode& node) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/kernel/features.h"
+#include "libvz/kernel/criu.h"
 
 #include <algorithm>
 #include <array>
@@ -240,15 +241,9 @@ Finding find_systemd() {
 }
 
 Finding find_criu() {
-  Command command;
-  command.argv = {"criu", "--version"};
-  for (const char* dir : {"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
-    if (!exists(std::string(dir) + "criu")) continue;
-    auto ran = run_command(command);
-    if (!ran || ran->status != 0) return no(std::string(dir) + "criu does not run");
-    return yes(std::string(trim(ran->output.substr(0, ran->output.find('\n')))));
-  }
-  return no("not installed");
+  auto program = choose_criu();
+  if (!program) return no(program.error().message());
+  return yes(program->path + " " + program->version.str());
 }
 
 Finding find_vz_module() {

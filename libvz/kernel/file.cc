@@ -303,6 +303,30 @@ Result<std::string> read_link(const std::string& path) {
   return std::string(target, static_cast<std::size_t>(n));
 }
 
+Result<> set_mode_of(int fd, mode_t mode) {
+  if (::fchmod(fd, mode) != 0) return fail_errno("chmod");
+  return {};
+}
+
+Result<> check_own_file(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  if (!S_ISREG(st.st_mode)) return fail(Code::no_access, "it is no regular file");
+  if (st.st_uid != ::geteuid()) return fail(Code::no_access, "it belongs to user " + std::to_string(st.st_uid));
+  if (st.st_mode & 022) return fail(Code::no_access, "others may write to it");
+  if (st.st_nlink != 1) return fail(Code::no_access, "it has a second name elsewhere");
+  return {};
+}
+
+Result<> check_own_private_dir(int fd) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return fail_errno("stat");
+  if (!S_ISDIR(st.st_mode)) return fail(Code::no_access, "it is no directory");
+  if (st.st_uid != ::geteuid()) return fail(Code::no_access, "it belongs to user " + std::to_string(st.st_uid));
+  if (st.st_mode & 077) return fail(Code::no_access, "others may enter it");
+  return {};
+}
+
 Result<uid_t> owner_of(int fd) {
   struct stat st;
   if (::fstat(fd, &st) != 0) return fail_errno("stat");

@@ -46,8 +46,13 @@ Result<UniqueFd> lock_file(const std::string& path);
 Result<> set_file_size(int fd, std::uint64_t bytes);                // ftruncate(2): grows sparse
 Result<> set_owner(const std::string& path, uid_t uid, gid_t gid);  // of a directory, not through a symlink
 Result<> set_mode(const std::string& path, mode_t mode);
+Result<> set_mode_of(int fd, mode_t mode);
 Result<> make_symlink(const std::string& target, const std::string& path);
 Result<uid_t> owner_of(int fd);
+// Nobody but the caller's user can have written it: a regular file with one name, or (private) a directory that is
+// closed to others too. Code::no_access says why not. O_PATH descriptors will do.
+Result<> check_own_file(int fd);
+Result<> check_own_private_dir(int fd);
 Result<std::uint64_t> inode_of(int fd);
 Result<std::int64_t> modification_time(int fd);  // seconds since the epoch
 Result<> sync_file(int fd);                      // fsync(2); for a directory: its names

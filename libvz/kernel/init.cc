@@ -5,7 +5,6 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "libvz/kernel/child_channel.h"
 #include "libvz/kernel/clone.h"
+#include "libvz/kernel/device_node.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/init_plan.h"
 #include "libvz/kernel/mount.h"
@@ -63,22 +63,6 @@ Error step_error(const ChildMessage& message) {
   return e;
 }
 
-// The nodes, on a tmpfs of the host's user namespace that is never attached to the host: owned by the container's
-// root, usable there, gone with the last mount of it.
-Result<UniqueFd> make_device_tmpfs(const InitSpec& spec) {
-  auto tmpfs = VZ_TRY(new_mount("tmpfs", {{"mode", "755"}, {"size", "64k"}, {"nr_inodes", "1k"}}, MOUNT_ATTR_NOSUID));
-  for (const auto& node : spec.devices) {
-    std::string name = node.name;
-    std::replace(name.begin(), name.end(), '/', '!');
-    mode_t type = node.type == 'b' ? S_IFBLK : S_IFCHR;
-    if (::mknodat(tmpfs.get(), name.c_str(), type | 0600, ::makedev(node.major, node.minor)) < 0 ||
-        ::fchownat(tmpfs.get(), name.c_str(), spec.idmap.base, spec.idmap.base, AT_SYMLINK_NOFOLLOW) < 0 ||
-        ::fchmodat(tmpfs.get(), name.c_str(), node.mode & 07777, 0) < 0)
-      return fail_errno("make the device node " + node.name, Code::devices);
-  }
-  return tmpfs;
-}
-
 Result<> check_device_names(const std::vector<DeviceNode>& devices) {
   for (const auto& d : devices)
     if (d.name.empty() || d.name[0] == '/' || d.name[0] == '.' || d.name.size() > 60 ||
@@ -122,12 +106,8 @@ Result<InitPlan> plan_init(InitSpec& spec) {
   InitPlan plan{.exec = plan_exec(spec)};
   plan.sandbox = VZ_TRY(plan_sandbox(spec.sandbox));
   plan.masks = !spec.sandbox.nesting;
-  plan.device_tmpfs = VZ_TRY(make_device_tmpfs(spec));
-  for (const auto& d : spec.devices) {
-    std::string source = d.name;
-    std::replace(source.begin(), source.end(), '/', '!');
-    plan.nodes.push_back({d.name, source});
-  }
+  plan.device_tmpfs = VZ_TRY(make_device_tmpfs(spec.devices, spec.idmap));
+  for (const auto& d : spec.devices) plan.nodes.push_back({d.name, device_file_name(d.name)});
   for (auto& bind : spec.binds) plan.binds.push_back(VZ_TRY(plan_bind(bind)));
   plan.proc_mount = std::move(spec.proc_files.mount);
   plan.proc_files = std::move(spec.proc_files.files);

@@ -13,4 +13,8 @@ Result<UniqueFd> open_namespace(pid_t pid, const char* name) {
   return open_file(fmt::format("/proc/{}/ns/{}", pid, name), O_RDONLY);
 }
 
+Result<UniqueFd> open_own_namespace(const char* name) {
+  return open_file(fmt::format("/proc/thread-self/ns/{}", name), O_RDONLY);
+}
+
 }  // namespace vz

@@ -10,5 +10,6 @@ namespace vz {
 
 // /proc/PID/ns/NAME. The caller makes sure (by a pidfd, or because it is the parent) that the pid is the right one.
 Result<UniqueFd> open_namespace(pid_t pid, const char* name);
+Result<UniqueFd> open_own_namespace(const char* name);  // of the calling thread
 
 }  // namespace vz

@@ -66,6 +66,10 @@ Result<UniqueFd> open_process(const ProcessId& id) {
   return pidfd;
 }
 
+Result<UniqueFd> open_root_of(pid_t pid) {
+  return open_file("/proc/" + std::to_string(pid) + "/root", O_RDONLY | O_DIRECTORY);
+}
+
 Result<> wait_exit(const UniqueFd& pidfd, std::optional<std::chrono::milliseconds> timeout) {
   using Clock = std::chrono::steady_clock;
   auto deadline = Clock::now() + timeout.value_or(std::chrono::milliseconds(0));

@@ -105,6 +105,8 @@ Result<ProcessId> identify(pid_t pid);
 bool is_alive(const ProcessId& id);
 // pidfd of exactly that process; Code::not_running when it is gone.
 Result<UniqueFd> open_process(const ProcessId& id);
+// Its root directory. Of a container's process: hostile, use openat2 below it.
+Result<UniqueFd> open_root_of(pid_t pid);
 Result<> wait_exit(const UniqueFd& pidfd, std::optional<std::chrono::milliseconds> timeout);  // Code::exec_timeout
 
 struct EnterSpec {

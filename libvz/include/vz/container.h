@@ -48,6 +48,24 @@ struct StopOptions {
   bool skip_umount = false;
 };
 
+// One step of a checkpoint or restore, for scripts that do them one by one; `all` is the rule.
+enum class CheckpointStep { all, suspend, dump, kill, resume };
+enum class RestoreStep { all, undump, kill, resume };
+
+struct CheckpointOptions {
+  std::string dump;  // directory to be made; empty: DUMPDIR/Dump.ID
+  CheckpointStep step = CheckpointStep::all;
+  bool force = false;  // although something inside would be lost or changed
+};
+
+struct RestoreOptions {
+  std::string dump;  // directory; empty: DUMPDIR/Dump.ID
+  RestoreStep step = RestoreStep::all;
+  bool keep_dump = false;
+  bool skip_fsck = false;
+  bool force = false;  // as in StartOptions
+};
+
 enum class SetMode { warn, ignore, restart };
 
 struct SetOptions {
@@ -169,6 +187,10 @@ class VZ_API Container {
   Result<> start(const StartOptions&, Reporter&);
   Result<> stop(const StopOptions&, Reporter&);
   Result<> restart(const StartOptions&, const StopOptions&, Reporter&);
+  // Saves all processes with their memory and connections to a dump and ends them (Code::checkpoint, not_running);
+  // continues them from it (Code::restore, running). A dump can be used once.
+  Result<> checkpoint(const CheckpointOptions&, Reporter&);
+  Result<> restore(const RestoreOptions&, Reporter&);
   Result<> mount(Reporter&);
   Result<> umount(Reporter&);
   Result<SetReport> set(const SetOptions&, Reporter&);

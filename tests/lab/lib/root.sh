@@ -32,7 +32,7 @@ make_build_root() {
 }
 
 guest_image() {
-	local recipe=("$LAB"/packages/guest "$LAB"/lib/{root,guest}.sh)
+	local recipe=("$LAB"/packages/guest "$LAB"/lib/{root,guest}.sh "$LAB"/../../scripts/install-criu)
 	cached "$CACHE/guest-$(recipe_hash "${recipe[@]}").img" make_guest_image
 }
 

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Suspending a container. It is frozen from the first step to the last: CRIU thaws it while it works and freezes it
+// again whatever happens, so that nothing runs after its memory was read unless we say so.
+#include "libvz/container/checkpoint.h"
+
+#include <ctime>
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "libvz/container/lock.h"
+#include "libvz/container/stop_steps.h"
+#include "libvz/container/vswap_policy.h"
+#include "libvz/kernel/clock.h"
+#include "libvz/kernel/console.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/hostinfo.h"
+#include "libvz/kernel/signal.h"
+
+namespace vz {
+
+namespace {
+
+constexpr std::chrono::seconds kKillTimeout{30};
+
+Error as_checkpoint(Error error) {
+  return error.code() == Code::system ? std::move(error).with_code(Code::checkpoint) : std::move(error);
+}
+
+class Checkpoint {
+ public:
+  Checkpoint(Context& ct, Running& running, std::string path)
+      : ct_(ct), running_(running), state_(running.state), path_(std::move(path)) {}
+
+  Result<> freeze();
+  // `then_kill`: CRIU ends all processes when the dump is complete.
+  Result<> dump(bool then_kill);
+  Result<> kill();
+
+ private:
+  Result<> write_dump(bool then_kill);
+  Result<> on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest);
+  Result<DumpManifest> manifest_for(const CriuProgram& program);
+  Result<> save(const char* phase) {
+    state_.phase = phase;
+    ct_.reporter.step(std::string("suspend.state.") + phase);
+    return save_state(ct_.host, state_);
+  }
+
+  Context& ct_;
+  Running& running_;
+  State& state_;
+  std::string path_;
+};
+
+Result<> Checkpoint::freeze() {
+  ct_.reporter.info("\tsuspend...");
+  VZ_TRY(save("suspending"));
+  ct_.reporter.step("suspend.freeze");
+  return running_.cgroups.freeze(true);
+}
+
+Result<DumpManifest> Checkpoint::manifest_for(const CriuProgram& program) {
+  auto host = VZ_TRY(host_identity());
+  DumpManifest m;
+  m.id = ct_.id;
+  m.token = state_.token;
+  m.host = host.name;
+  m.kernel = host.kernel;
+  m.machine = host.machine;
+  m.criu = program.version.str();
+  m.created_at = std::time(nullptr);
+  m.idmap = state_.idmap;
+  m.nesting = state_.nesting;
+  m.capabilities = state_.capabilities;
+  m.addresses = ct_.config.words("IP_ADDRESS");
+  m.netif = ct_.config.get("NETIF").value_or("");
+  auto access = VZ_TRY(plan_access(ct_.config));
+  m.external = VZ_TRY(external_mounts(state_.init.pid, access));
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  m.hierarchies = hierarchy_names(cgroups);
+  m.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
+  return m;
+}
+
+// The dump is complete, the processes still there: what makes it valid happens now.
+Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest) {
+  ct_.reporter.step("suspend.criu." + n.name);
+  if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
+  if (n.name != "post-dump") return {};
+  ct_.reporter.step("suspend.commit");
+  VZ_TRY(commit_dump(dir, path_, manifest));
+  ct_.reporter.step("suspend.token");
+  return write_token(ct_.private_path, manifest.token);
+}
+
+Result<> Checkpoint::write_dump(bool then_kill) {
+  auto program = VZ_TRY(choose_criu());
+  auto manifest = VZ_TRY(manifest_for(program));
+  UniqueFd dir = VZ_TRY(begin_dump(path_));
+  const std::string work_dir = criu_work_dir(ct_.host, ct_.id);
+  VZ_TRY(make_dirs(work_dir, 0711));
+  CriuDump request;
+  request.images_fd = dir.get();
+  request.external = manifest.external;
+  request.pid = state_.init.pid;
+  request.freeze_cgroup = running_.cgroups.freeze_path();
+  request.leave_running = !then_kill;
+  // The files on disk must be those that the processes have seen.
+  UniqueFd root = VZ_TRY(open_root_of(state_.init.pid));
+  VZ_TRY(sync_file_system(root.get()));
+  root.reset();
+  ct_.reporter.step("suspend.criu");
+  auto criu = VZ_TRY(Criu::spawn(program, {work_dir, {}}));
+  state_.criu = VZ_TRY(criu.process());
+  VZ_TRY(save("suspending"));
+  return criu.dump(request, [&](CriuNotification& n) { return on_notification(n, dir, manifest); });
+}
+
+Result<> Checkpoint::dump(bool then_kill) {
+  ct_.reporter.info("\tdump...");
+  state_.dump = path_;
+  state_.token = new_token();
+  state_.criu = {};
+  VZ_TRY(save("suspending"));
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  // Reading swapped pages is CRIU's doing, not the container's.
+  VswapSubject subject{ct_.id, ct_.config, running_.cgroups, boottime_ns() - age_ns(state_.init), true};
+  if (auto off = set_vswap_delay(cgroups, subject, false); !off) ct_.reporter.debug(off.error().message());
+  auto written = write_dump(then_kill);
+  if (!written) return written;
+  return then_kill ? Result<>() : save("dumped");
+}
+
+Result<> Checkpoint::kill() {
+  ct_.reporter.info("\tkill...");
+  ct_.reporter.step("suspend.kill");
+  VZ_TRY(running_.cgroups.kill());
+  if (!wait_exit(running_.pidfd, kKillTimeout)) return fail(Code::checkpoint, "the container's processes do not end");
+  return {};
+}
+
+Result<> all_steps(Context& ct, Running& running, const std::string& path) {
+  Checkpoint checkpoint(ct, running, path);
+  auto done = checkpoint.freeze();
+  if (done) done = checkpoint.dump(/*then_kill=*/true);
+  if (!done) {
+    ct.reporter.step("suspend.undo");
+    auto undone = resume_frozen(ct, running);
+    if (!undone) ct.reporter.warn("Warning: " + undone.error().message());
+    return done;
+  }
+  return checkpoint.kill();
+}
+
+Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std::string& path) {
+  Checkpoint checkpoint(ct, running, path);
+  const std::string& phase = running.state.phase;
+  if (step == CheckpointStep::suspend) {
+    VZ_TRY(checkpoint.freeze());
+    running.state.phase = "frozen";
+    return save_state(ct.host, running.state);
+  }
+  if (phase != "frozen" && phase != "dumped")
+    return fail(Error(Code::checkpoint, "the container is not suspended")
+                    .with_hint(fmt::format("`vzctl chkpnt {} --suspend` first", ct.id.value())));
+  if (step == CheckpointStep::resume) return resume_frozen(ct, running);
+  if (step == CheckpointStep::kill) return checkpoint.kill();
+  auto dumped = checkpoint.dump(/*then_kill=*/false);
+  if (dumped) return dumped;
+  // Frozen as before, without a dump.
+  VZ_TRY(remove_token(ct.private_path));
+  VZ_TRY(remove_dump(path));
+  running.state.dump = running.state.token = "";
+  running.state.phase = "frozen";
+  VZ_TRY(save_state(ct.host, running.state));
+  return dumped;
+}
+
+Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
+  auto running = VZ_TRY(open_running(ct.host, ct.id));
+  const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
+  if (path[0] != '/') return fail(Code::bad_value, "--dumpfile " + path + ": an absolute path is needed");
+  auto hold = vzd_hold(ct.host.paths().run, ct.id);  // best effort: it must not clean up what we still need
+  const bool ends = options.step == CheckpointStep::all || options.step == CheckpointStep::kill;
+  if (options.step == CheckpointStep::all) {
+    ct.reporter.info("Setting up checkpoint...");
+    VZ_TRY(all_steps(ct, running, path));
+  } else {
+    VZ_TRY(one_step(ct, running, options.step, path));
+  }
+  if (ends) {
+    ct.reporter.step("suspend.cleanup");
+    VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+    VZ_TRY(finish_unmounted(ct, /*skip_umount=*/false));
+  }
+  if (options.step == CheckpointStep::all || options.step == CheckpointStep::dump)
+    ct.reporter.info("Checkpointing completed successfully");
+  return {};
+}
+
+}  // namespace
+
+std::string criu_work_dir(const Host& host, Ctid id) { return host.paths().run + "/criu/" + id.str(); }
+std::string restored_pid_file(const Host& host, Ctid id) { return criu_work_dir(host, id) + "/restored.pid"; }
+
+Result<> resume_frozen(Context& ct, const Running& running) {
+  ct.reporter.step("suspend.forget");
+  // Before anything runs: from here on the dump, wherever it is, is the past.
+  VZ_TRY(remove_token(ct.private_path));
+  if (!running.state.dump.empty()) VZ_TRY(remove_dump(running.state.dump));
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  VswapSubject subject{ct.id, ct.config, running.cgroups, boottime_ns() - age_ns(running.state.init), true};
+  if (auto on = set_vswap_delay(cgroups, subject, true); !on) ct.reporter.debug(on.error().message());
+  ct.reporter.step("suspend.thaw");
+  VZ_TRY(running.cgroups.freeze(false));
+  State state = running.state;
+  state.dump = state.token = "";
+  state.criu = {};
+  return save_phase(ct, &state, "running", "suspend");
+}
+
+Result<> Container::checkpoint(const CheckpointOptions& options, Reporter& reporter) {
+  if (id_.value() == 0) return fail(Code::bad_value, "Only set actions are allowed for CT0");
+  auto lock = VZ_TRY(CtLock::take(*host_, id_, "suspending"));
+  Context ct = VZ_TRY(load_context(*host_, id_, reporter));
+  auto done = checkpoint_locked(ct, options);
+  if (done) return done;
+  reporter.warn("Checkpointing failed");
+  return fail(as_checkpoint(std::move(done).error()));
+}
+
+}  // namespace vz

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What suspending, restoring and everything that comes after a vzctl that died in the middle of them share.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "libvz/container/context.h"
+#include "libvz/container/dump.h"
+#include "libvz/container/running.h"
+#include "libvz/container/start_steps.h"
+#include "libvz/container/state.h"
+#include "libvz/kernel/criu.h"
+
+namespace vz {
+
+// RUN/criu/ID: logs, which outlive the container's other state, and mount points for CRIU alone.
+std::string criu_work_dir(const Host& host, Ctid id);
+// Made by CRIU in the moment from which on a restore is not undone.
+std::string restored_pid_file(const Host& host, Ctid id);
+
+// What CRIU is told when it dumps: mounts that are not the container's own, "mnt[/dev/null]:node/null".
+Result<std::vector<std::string>> external_mounts(pid_t init, const Access& access);
+// And when it restores: the same things by this start's own means. Fills `place`.
+Result<std::vector<std::string>> place_mounts(const std::vector<std::string>& dumped, const std::string& work_dir,
+                                              const StartPlan& plan, ShownFiles shown, CriuPlace* place);
+// "v2:/sys/fs/cgroup": CRIU puts tasks back by these paths.
+std::vector<std::string> hierarchy_names(const CgroupHost& host);
+
+// Lets a container run on that a checkpoint had stopped: the dump is worthless from then on.
+Result<> resume_frozen(Context& ct, const Running& running);
+Result<> restore_locked(Context& ct, const RestoreOptions& options);
+
+// After a vzctl that died in the middle: the container runs on, or is suspended with a good dump, or (restoring) still
+// is. The caller holds the container's lock. Code::locked while CRIU is still at it.
+Result<> settle_checkpoint(const Host& host, Ctid id, Reporter& reporter);
+// DUMPDIR/Dump.ID is there and can be used: its files must not be changed.
+bool has_good_dump(const Host& host, Ctid id, const std::string& private_path);
+Result<> refuse_suspended(const Context& ct, const std::string& what);
+
+}  // namespace vz

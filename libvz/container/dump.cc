@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/dump.h"
+
+#include <cerrno>
+#include <random>
+
+#include <fcntl.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/rename.h"
+
+namespace vz {
+
+namespace {
+
+constexpr const char* kManifest = "manifest.json";
+constexpr const char* kImages = "images";
+constexpr std::size_t kManifestMax = 16u << 20;
+constexpr std::size_t kPiece = 1u << 20;
+
+std::string temporary(const std::string& path) { return path + ".tmp"; }
+std::string token_path(const std::string& private_path) { return private_path + "/checkpoint"; }
+
+std::string parent_of(const std::string& path) {
+  auto slash = path.rfind('/');
+  if (slash == path.npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<DumpFile> hash_file(int dir, const std::string& name) {
+  UniqueFd fd = VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  DumpFile out{name, VZ_TRY(file_size(fd.get())), 0};
+  XXH3_state_t state;
+  (void)XXH3_64bits_reset(&state);
+  for (std::uint64_t at = 0; at < out.size;) {
+    auto piece = VZ_TRY(read_at(fd.get(), at, kPiece));
+    if (piece.empty()) return fail(Code::io, name + " became shorter while it was read");
+    (void)XXH3_64bits_update(&state, piece.data(), piece.size());
+    at += piece.size();
+  }
+  out.hash = XXH3_64bits_digest(&state);
+  return out;
+}
+
+Result<DumpFile> finish_file(int images, const std::string& name) {
+  auto file = VZ_TRY(hash_file(images, name));
+  UniqueFd fd = VZ_TRY(open_at(images, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  VZ_TRY(set_mode_of(fd.get(), 0644));
+  VZ_TRY(sync_file(fd.get()));
+  return file;
+}
+
+Result<> write_manifest(const std::string& dir, const std::string& text) {
+  UniqueFd fd = VZ_TRY(open_file(dir + "/" + kManifest, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  VZ_TRY(write_all(fd.get(), text));
+  VZ_TRY(sync_file(fd.get()));
+  UniqueFd directory = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
+  return sync_file(directory.get());
+}
+
+Result<> finish_images(const UniqueFd& images, DumpManifest& manifest) {
+  for (const auto& name : VZ_TRY(list_dir_at(images.get(), "."))) {
+    manifest.files.push_back(VZ_TRY_CTX(finish_file(images.get(), name), "dump file " + name));
+  }
+  return sync_file(images.get());
+}
+
+tl::unexpected<Error> unsafe(const std::string& path, Error error) {
+  return fail(std::move(error)
+                  .context("dump " + path + " cannot be trusted")
+                  .with_code(Code::restore)
+                  .with_hint("CRIU runs as root and does what is in it: only root's own is used"));
+}
+
+Result<> check_safe(const std::string& path, const UniqueFd& dir, const UniqueFd& images) {
+  if (auto safe = check_own_private_dir(dir.get()); !safe) return unsafe(path, std::move(safe).error());
+  for (const auto& name : VZ_TRY(list_dir_at(images.get(), "."))) {
+    auto fd = VZ_TRY(open_at(images.get(), name, O_PATH | O_NOFOLLOW));
+    if (auto safe = check_own_file(fd.get()); !safe) return unsafe(path, std::move(safe).error().context(name));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string default_dump_path(const Host& host, Ctid id) { return host.dump_dir() + "/Dump." + id.str(); }
+
+Result<UniqueFd> begin_dump(const std::string& path) {
+  const std::string temp = temporary(path), images = temp + "/" + kImages;
+  VZ_TRY(make_dirs(parent_of(path), 0700));
+  VZ_TRY(remove_tree(temp));
+  VZ_TRY(make_dirs(temp, 0700));
+  VZ_TRY(make_dirs(images, 0755));
+  UniqueFd fd = VZ_TRY(open_file(images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  VZ_TRY(set_mode_of(fd.get(), 0755));  // whatever the caller's umask is
+  return fd;
+}
+
+Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest) {
+  VZ_TRY(finish_images(images, manifest));
+  VZ_TRY(write_manifest(temporary(path), manifest_text(manifest)));
+  // What had this name belongs to a time before.
+  VZ_TRY(remove_tree(path));
+  return rename_durably(temporary(path), path);
+}
+
+Result<> remove_dump(const std::string& path) {
+  VZ_TRY(remove_tree(temporary(path)));
+  return remove_tree(path);
+}
+
+Result<Dump> open_dump(const std::string& path) {
+  auto no_dump = [&](const Error& why) {
+    return fail(Error(Code::restore, fmt::format("{} is no dump: {}", path, why.message()))
+                    .with_hint("vzctl chkpnt makes one; one that it did not finish ends in .tmp"));
+  };
+  auto dir = open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir) return no_dump(dir.error());
+  auto images = open_at(dir->get(), kImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!images) return no_dump(images.error());
+  VZ_TRY(check_safe(path, *dir, *images));
+  auto manifest = open_at(dir->get(), kManifest, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!manifest) return no_dump(manifest.error());
+  if (auto safe = check_own_file(manifest->get()); !safe) return unsafe(path, std::move(safe).error());
+  auto text = VZ_TRY(read_fd(manifest->get(), kManifestMax));
+  return Dump{path, std::move(*images), VZ_TRY(parse_manifest(text, path))};
+}
+
+Result<> verify_dump(const Dump& dump) {
+  auto damaged = [&](const std::string& what) {
+    return fail(Error(Code::restore, fmt::format("dump {} is damaged: {}", dump.path, what))
+                    .with_hint("copy it again, or start the container without it"));
+  };
+  auto names = VZ_TRY(list_dir_at(dump.images.get(), "."));
+  if (names.size() != dump.manifest.files.size()) return damaged("files are missing, or were added");
+  for (const auto& file : dump.manifest.files) {
+    auto now = hash_file(dump.images.get(), file.name);
+    if (!now) return damaged(file.name + ": " + now.error().message());
+    if (now->size != file.size) return damaged(fmt::format("{} has {} bytes, not {}", file.name, now->size, file.size));
+    if (now->hash != file.hash) return damaged(file.name + " has other contents");
+  }
+  return {};
+}
+
+Result<> write_token(const std::string& private_path, const std::string& token) {
+  return replace_file(token_path(private_path), token + "\n", 0600);
+}
+
+Result<std::string> read_token(const std::string& private_path) {
+  auto text = read_file(token_path(private_path), 4096);
+  if (!text && text.error().sys_errno() == ENOENT) return std::string();
+  if (!text) return fail(std::move(text).error());
+  return std::string(trim(*text));
+}
+
+Result<> remove_token(const std::string& private_path) {
+  if (!exists(token_path(private_path))) return {};
+  VZ_TRY(remove_tree(token_path(private_path)));
+  UniqueFd dir = VZ_TRY(open_file(private_path, O_RDONLY | O_DIRECTORY));
+  return sync_file(dir.get());
+}
+
+std::string new_token() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
+}
+
+}  // namespace vz

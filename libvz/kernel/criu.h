@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A conversation with `criu swrk`, one process for one dump or restore.
+//
+// It is never killed: a dump that loses its CRIU leaves sockets in repair mode and the network locked. To make it stop,
+// a hook fails; a client that dies counts as the same answer, and CRIU puts everything back by itself.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+#include "libvz/kernel/clone.h"
+#include "libvz/kernel/process.h"
+
+namespace vz {
+
+namespace criu_rpc {
+class Options;
+}
+
+struct CriuVersion {
+  int major = 0, minor = 0, sublevel = 0;
+  auto operator<=>(const CriuVersion&) const = default;
+  std::string str() const;
+};
+// The first one that can dump an IPv4 socket on Linux 6.16 and later, and whose page-server speaks today's format.
+inline constexpr CriuVersion kMinimumCriu{4, 2, 0};
+
+struct CriuProgram {
+  std::string path;
+  CriuVersion version;
+};
+// The distribution's own when it is new enough, else what scripts/setup has put beside vz. Code::unsupported.
+Result<CriuProgram> choose_criu();
+
+struct CriuFeatures {
+  bool mem_track = false;   // soft-dirty: pre-dump works
+  bool lazy_pages = false;  // userfaultfd for post-copy
+};
+
+// Where CRIU works: mounts are attached in a mount namespace of its own, which nobody else sees.
+struct CriuPlace {
+  std::string work_dir;                                  // its logs and statistics; exists
+  std::vector<std::pair<UniqueFd, std::string>> mounts;  // detached mount, existing path
+};
+
+struct CriuNotification {
+  std::string name;  // "pre-dump", "post-dump", "setup-namespaces", "orphan-pts-master", "post-restore", "pre-resume"…
+  pid_t pid = 0;     // of the container's init, where CRIU tells it ("setup-namespaces", "post-restore")
+  UniqueFd fd;       // "orphan-pts-master": the master
+};
+// CRIU waits for it. An error makes CRIU undo what it did, up to "post-restore"; later ones it ignores.
+using CriuHook = std::function<Result<>(CriuNotification&)>;
+
+struct CriuCommon {
+  int images_fd = -1;                 // directory
+  std::vector<std::string> external;  // "mnt[/dev/null]:null", "netdev[venet0]:vt101"
+  bool track_mem = false;             // leave the soft-dirty bits for the next pass
+};
+
+struct CriuDump : CriuCommon {
+  pid_t pid = 0;
+  std::string freeze_cgroup;   // frozen by the caller; thawed while CRIU works, frozen again unless it killed all
+  bool leave_running = false;  // do not kill: with freeze_cgroup it stays frozen
+  std::string parent_images;   // earlier pass of a pre-copy, relative to images_fd
+  std::optional<int> page_server_fd;  // connected socket of a page-server
+};
+
+struct CriuRestore : CriuCommon {
+  std::string root;      // a mount point of CriuPlace
+  std::string pid_file;  // CRIU makes it when "post-restore" was answered: from then on nothing is undone
+};
+
+class Criu {
+ public:
+  static Result<Criu> spawn(const CriuProgram& program, CriuPlace place);
+  Criu(Criu&&) noexcept = default;
+  Criu& operator=(Criu&&) = delete;
+  // Waits until CRIU has put everything back and ended.
+  ~Criu();
+
+  // For others, who must wait for its end when this process has died.
+  Result<ProcessId> process() const { return identify(child_.pid()); }
+  Result<CriuFeatures> features();
+
+  // One of these per object. The error is the hook's, or what CRIU's log says at its end (Code::checkpoint, restore).
+  Result<> dump(const CriuDump& request, const CriuHook& hook);
+  Result<> pre_dump(const CriuDump& request, const CriuHook& hook);
+  Result<pid_t> restore(const CriuRestore& request, const CriuHook& hook);
+
+ private:
+  friend Result<CriuVersion> criu_version(const std::string& path);
+  Criu(Child child, UniqueFd socket, std::string work_dir)
+      : child_(std::move(child)), socket_(std::move(socket)), work_dir_(std::move(work_dir)) {}
+  Result<> call(int type, const std::string& options, const char* log, Code code, const CriuHook& hook,
+                std::string* response);
+  Result<> write_config(criu_rpc::Options& options) const;
+  Error log_error(const char* log, Code code, const std::string& message) const;
+  void wait_end();
+
+  Child child_;
+  UniqueFd socket_;
+  std::string work_dir_, pid_file_;
+};
+
+// What went wrong, by the end of CRIU's log: its errors without time stamps, the last ones, without those that every
+// run has on some hosts. Empty when there are none.
+std::string criu_log_errors(std::string_view log);
+
+}  // namespace vz

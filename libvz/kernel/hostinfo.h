@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#pragma once
+
+#include <string>
+
+#include <vz/error.h>
+
+namespace vz {
+
+// uname(2) of the host.
+struct HostIdentity {
+  std::string name, kernel, machine;
+};
+Result<HostIdentity> host_identity();
+
+}  // namespace vz

@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""chkpnt and restore: what runs inside goes on where it was, and a dump is used once, by the right container, or not at
+all.
+
+The kill -9 tests take their steps from a traced run: a new step is tested as soon as it exists.
+"""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import vzhost
+from vzhost import vzctl, wait_for
+
+# Sums of what it holds in memory, on demand; a counter; a file that has no name any more.
+WORKLOAD = r"""#!/bin/sh
+exec </dev/null >/dev/null 2>&1
+data=$(dd if=/dev/urandom bs=1k count=256 2>/dev/null | od -An -tx1)
+exec 5>/tmp/gone 6</tmp/gone
+rm /tmp/gone
+echo "kept in a deleted file" >&5
+n=0
+sum() { printf %s "$data" | md5sum > /tmp/sum; head -n 1 /proc/$$/fd/6 > /tmp/deleted; echo $n > /tmp/at; mv /tmp/sum /tmp/sum.done; }
+trap sum USR1
+while :; do
+	n=$((n + 1))
+	echo $n > /tmp/count.new && mv /tmp/count.new /tmp/count
+	sleep 0.05
+done
+"""
+
+
+def dump_path(ctid):
+    return pathlib.Path(f"/var/lib/vz/dump/Dump.{ctid}")
+
+
+def state_of(ctid):
+    return json.loads(pathlib.Path(f"/run/vz/{ctid}/state.json").read_text())
+
+
+def need_criu():
+    vzhost.need("criu")
+
+
+class CheckpointTest(vzhost.HostTest):
+    def setUp(self):
+        need_criu()
+
+    def worker(self, *options, **kw):
+        ctid = self.start(*options, **kw)
+        vzctl("exec", ctid, "cat > /root/work; chmod 755 /root/work", stdin=WORKLOAD, check=0)
+        vzctl("exec", ctid, "setsid /root/work & echo $! > /tmp/pid", check=0)
+        wait_for(lambda: self.inside(ctid, "cat /tmp/count 2>/dev/null || true").strip(), what="the workload")
+        return ctid
+
+    def sum(self, ctid):
+        self.inside(ctid, "rm -f /tmp/sum.done; kill -USR1 $(cat /tmp/pid)")
+        wait_for(lambda: vzctl("exec2", ctid, "test -e /tmp/sum.done").rc == 0, what="the sum")
+        return self.inside(ctid, "cat /tmp/sum.done")
+
+    def count(self, ctid):
+        return int(self.inside(ctid, "cat /tmp/count"))
+
+    def goes_on(self, ctid):
+        before = self.count(ctid)
+        wait_for(lambda: self.count(ctid) > before, what="the workload goes on")
+        return before
+
+    def suspend(self, ctid, *args):
+        return vzctl("chkpnt", ctid, *args, check=0)
+
+
+class Busybox(CheckpointTest):
+    def test_goes_on_where_it_was(self):
+        ctid = self.worker("--ipadd", "198.18.6.1")
+        before = self.sum(ctid)
+        count = self.count(ctid)
+        out = self.suspend(ctid).out
+        for line in ("Setting up checkpoint...", "\tsuspend...", "\tdump...", "\tkill...",
+                     "Checkpointing completed successfully"):
+            self.assertIn(line, out)
+        self.assertEqual(self.status(ctid), ["exist", "unmounted", "down", "suspended"])
+        self.assertIn("suspended", vzhost.vzlist("-a", "-H", "-o", "status", ctid).out)
+        out = vzctl("restore", ctid, check=0).out
+        for line in ("Restoring container ...", "\tundump...", "\tresume...", "Restoring completed successfully"):
+            self.assertIn(line, out)
+        self.assertEqual(self.status(ctid), ["exist", "mounted", "running"])
+        self.assertFalse(dump_path(ctid).exists())
+        self.assertGreaterEqual(self.goes_on(ctid), count)
+        self.assertEqual(self.sum(ctid), before)
+        self.assertEqual(self.inside(ctid, "cat /tmp/deleted").strip(), "kept in a deleted file")
+
+    def test_start_restores(self):
+        ctid = self.worker()
+        before = self.sum(ctid)
+        self.suspend(ctid)
+        self.assertIn("Restoring", vzctl("start", ctid, check=0).out)
+        self.assertEqual(self.sum(ctid), before)
+
+    def test_many_times(self):
+        ctid = self.worker("--ipadd", "198.18.6.2")
+        before = self.sum(ctid)
+        for _ in range(3):
+            self.suspend(ctid)
+            vzctl("restore", ctid, check=0)
+        self.assertEqual(self.sum(ctid), before)
+
+    def test_identity_survives(self):
+        """Groups, ids, capabilities, system call filter, mounts: as start makes them."""
+        ctid = self.worker("--ipadd", "198.18.6.3", "--hostname", "same.example")
+
+        def seen():
+            pid = state_of(ctid)["init"]["pid"]
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            mounts = [line.split() for line in pathlib.Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+            return {
+                "cgroup": pathlib.Path(f"/proc/{pid}/cgroup").read_text(),
+                "map": pathlib.Path(f"/proc/{pid}/uid_map").read_text(),
+                "caps": re.findall(r"^Cap.*$", status, re.M),
+                "seccomp": re.findall(r"^Seccomp.*$", status, re.M),
+                "mounts": sorted((m[4], m[5].replace(",noatime", "")) for m in mounts),
+                "hostname": self.inside(ctid, "hostname"),
+                "devices": self.inside(ctid, "ls -l /dev | awk '{ print $1, $3, $4, $5, $6, $NF }'"),
+                "addresses": self.inside(ctid, "ip addr show venet0 | grep inet"),
+                "routes": self.inside(ctid, "ip route"),
+                "mptcp": self.inside(ctid, "cat /proc/sys/net/mptcp/enabled 2>/dev/null || true"),
+                "cgroups inside": self.inside(ctid, "cat /proc/1/cgroup"),
+            }
+        before = seen()
+        self.suspend(ctid)
+        vzctl("restore", ctid, check=0)
+        after = seen()
+        for key, value in before.items():
+            self.assertEqual(after[key], value, key)
+
+    def test_connection_continues(self):
+        """A client in the host's network namespace never notices, but for the time."""
+        ctid = self.worker("--ipadd", "198.18.6.4")
+        vzctl("exec", ctid, "cat > /root/echo; chmod 755 /root/echo",
+              stdin="#!/bin/sh\nexec nc -l -p 7777 -e /bin/cat </dev/null >/dev/null 2>&1\n", check=0)
+        vzctl("exec", ctid, "setsid /root/echo &", check=0)
+
+        def connect():
+            try:
+                return socket.create_connection(("198.18.6.4", 7777), 5)
+            except OSError:
+                return None
+        client = wait_for(connect, what="the server inside")
+        with client:
+            client.settimeout(30)
+            for number in range(5):
+                client.sendall(b"before %d\n" % number)
+                self.assertEqual(client.recv(100), b"before %d\n" % number)
+            self.suspend(ctid)
+            client.sendall(b"while suspended\n")
+            vzctl("restore", ctid, check=0)
+            self.assertEqual(client.recv(100), b"while suspended\n")
+            for number in range(5):
+                client.sendall(b"after %d\n" % number)
+                self.assertEqual(client.recv(100), b"after %d\n" % number)
+
+    def test_console_and_control(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        vzctl("restore", ctid, check=0)
+        # what a started container can do, it can
+        vzctl("set", ctid, "--ram", "200M", "--ipadd", "198.18.6.5", "--save", check=0)
+        self.assertIn("198.18.6.5", self.inside(ctid, "ip addr"))
+        vzctl("exec", ctid, "echo to the console > /dev/console", check=0)
+        log = pathlib.Path(f"/run/vz/{ctid}/console.log")
+        wait_for(lambda: log.exists() and "to the console" in log.read_text(errors="replace"), what="console log")
+        vzctl("stop", ctid, check=0)
+        self.assertEqual(self.status(ctid), ["exist", "unmounted", "down"])
+
+    def test_steps_one_by_one(self):
+        ctid = self.worker()
+        before = self.sum(ctid)
+        vzctl("chkpnt", ctid, "--suspend", check=0)
+        pid = state_of(ctid)["init"]["pid"]
+        with tempfile.TemporaryDirectory(dir="/var/lib/vz") as work:
+            dump = f"{work}/copy"
+            vzctl("chkpnt", ctid, "--dump", "--dumpfile", dump, check=0)
+            self.assertTrue(pathlib.Path(f"/proc/{pid}").exists())
+            vzctl("chkpnt", ctid, "--kill", check=0)
+            wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), what="the end of init")
+            vzctl("restore", ctid, "--undump", "--dumpfile", dump, check=0)
+            vzctl("restore", ctid, "--kill", "--dumpfile", dump, check=0)
+            vzctl("restore", ctid, "--undump", "--dumpfile", dump, check=0)
+            vzctl("restore", ctid, "--resume", "--dumpfile", dump, check=0)
+        self.assertEqual(self.sum(ctid), before)
+        vzctl("chkpnt", ctid, "--suspend", check=0)
+        vzctl("chkpnt", ctid, "--resume", check=0)
+        self.goes_on(ctid)
+        self.assertRc(vzctl("chkpnt", ctid, "--dump"), 16)
+        self.assertRc(vzctl("chkpnt", ctid, "--dump", "--kill"), 20)
+
+
+class Refused(CheckpointTest):
+    def test_states(self):
+        ctid = self.create()
+        self.assertRc(vzctl("chkpnt", ctid), 31)
+        self.assertRc(vzctl("restore", ctid), 17)
+        vzctl("start", ctid, check=0)
+        self.assertRc(vzctl("restore", ctid), 32)
+
+    def test_dump_is_private(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        path = dump_path(ctid)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o700)
+        self.assertEqual(path.stat().st_uid, 0)
+        path.chmod(0o755)
+        self.assertIn("enter", vzctl("restore", ctid, check=17).err)
+        path.chmod(0o700)
+        image = next((path / "images").glob("pages-*.img"))
+        os.chown(image, 1234, 1234)
+        self.assertIn("belongs to user 1234", vzctl("restore", ctid, check=17).err)
+        os.chown(image, 0, 0)
+        vzctl("restore", ctid, check=0)
+
+    def test_damage(self):
+        ctid = self.worker()
+        before = self.sum(ctid)
+        self.suspend(ctid)
+        path = dump_path(ctid)
+        shutil.copytree(path, path.with_suffix(".good"))
+        image = max((path / "images").glob("pages-*.img"), key=lambda p: p.stat().st_size)
+        whole = image.read_bytes()
+
+        def refused(text):
+            self.assertIn(text, vzctl("restore", ctid, check=17).err)
+            self.assertEqual(self.status(ctid), ["exist", "unmounted", "down", "suspended"])
+        image.write_bytes(whole[:-4096])
+        refused("bytes")
+        image.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        refused("other contents")
+        image.unlink()
+        refused("missing")
+        image.write_bytes(whole)
+        manifest = path / "manifest.json"
+        text = manifest.read_text()
+        for bad in ("", "{", "[]", text[: len(text) // 2], text.replace('"version": 1', '"version": 99'),
+                    text.replace('"files"', '"flies"'), text.replace('"name": "', '"name": "../', 1)):
+            manifest.write_text(bad)
+            refused("manifest")
+        manifest.write_text(text)
+        vzctl("restore", ctid, check=0)
+        self.assertEqual(self.sum(ctid), before)
+
+    def test_of_another_container(self):
+        one, two = self.worker(), self.worker()
+        self.suspend(one)
+        self.suspend(two)
+        other = dump_path(two)
+        self.assertIn(f"of container {two}", vzctl("restore", one, "--dumpfile", other, check=17).err)
+        vzctl("restore", one, check=0)
+        vzctl("restore", two, check=0)
+
+    def test_used_once(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        path = dump_path(ctid)
+        copy = path.with_name("copy")
+        shutil.copytree(path, copy)
+        vzctl("restore", ctid, check=0)
+        vzctl("stop", ctid, "--fast", check=0)
+        self.assertIn("has run", vzctl("restore", ctid, "--dumpfile", copy, check=17).err)
+        shutil.rmtree(copy)
+
+    def test_suspended_files_are_left_alone(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        self.assertIn("suspended", vzctl("mount", ctid, check=50).err)
+        vzctl("set", ctid, "--ipadd", "198.18.6.9", "--save", check=0)
+        self.assertIn("IP_ADDRESS", vzctl("restore", ctid, check=17).err)
+        vzctl("set", ctid, "--ipdel", "all", "--save", check=0)
+        vzctl("restore", ctid, check=0)
+
+    def test_start_boots_when_it_cannot_restore(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        image = next((dump_path(ctid) / "images").glob("pages-*.img"))
+        image.write_bytes(image.read_bytes()[:-1])
+        started = vzctl("start", ctid, check=0)
+        self.assertIn("damaged", started.err)
+        self.assertEqual(self.status(ctid), ["exist", "mounted", "running"])
+        self.assertNotIn("work", self.inside(ctid, "ps"))
+
+    def test_destroy_takes_the_dump(self):
+        ctid = self.worker()
+        self.suspend(ctid)
+        vzctl("destroy", ctid, check=0)
+        self.assertFalse(dump_path(ctid).exists())
+
+
+class KillAtEveryStep(CheckpointTest):
+    """Afterwards it runs on, or is suspended with a good dump: never both, never neither."""
+
+    def traced(self, *args):
+        with tempfile.NamedTemporaryFile("r") as trace:
+            vzctl(*args, env={"VZ_FAULT_TRACE": trace.name}, check=0)
+            names = trace.read().split()
+        seen, out = {}, []
+        for name in names:
+            seen[name] = seen.get(name, 0) + 1
+            out.append(f"{name}:{seen[name]}")
+        return out
+
+    def kill_at(self, step, *args):
+        result = vzctl(*args, env={"VZ_FAULT": step})
+        if result.rc == 0 and step.startswith("usage."):
+            return
+        self.assertEqual(result.rc, -signal.SIGKILL, f"{step}: the step was not reached\n{result}")
+
+    def check(self, ctid, before, step):
+        """`start` brings it up whatever it is now: its memory must be there."""
+        started = vzctl("start", ctid)
+        self.assertIn(started.rc, (0, 32), f"after {step}\n{started}")
+        self.assertEqual(self.sum(ctid), before, f"after {step}: {started}")
+        self.goes_on(ctid)
+        self.assertFalse(dump_path(ctid).exists(), f"after {step}: runs, and has a dump")
+        self.assertFalse(dump_path(ctid).with_suffix(".unused").exists(), f"after {step}: it booted")
+
+    def test_chkpnt(self):
+        ctid = self.worker("--ipadd", "198.18.6.11")
+        before = self.sum(ctid)
+        steps = self.traced("chkpnt", ctid)
+        vzctl("restore", ctid, check=0)
+        self.assertGreaterEqual(len(steps), 10, steps)
+        for step in steps:
+            with self.subTest(step=step):
+                self.kill_at(step, "chkpnt", ctid)
+                self.check(ctid, before, step)
+
+    def test_restore(self):
+        ctid = self.worker("--ipadd", "198.18.6.12")
+        before = self.sum(ctid)
+        self.suspend(ctid)
+        steps = self.traced("restore", ctid)
+        self.assertGreaterEqual(len(steps), 10, steps)
+        for step in steps:
+            with self.subTest(step=step):
+                self.suspend(ctid)
+                self.kill_at(step, "restore", ctid)
+                self.check(ctid, before, step)
+
+
+if __name__ == "__main__":
+    vzhost.main()
