@@ -278,11 +278,13 @@ std::vector<Command> work_commands() {
       {"check",
        {},
        Needs::host,
-       "[--json|--format FORMAT]",
-       "Print what this host can and cannot do",
-       "One line for each kernel feature, and for each missing one what does not work and what to do.",
+       "[CTID] [--json|--format FORMAT]",
+       "Print what this host can and cannot do, or what keeps a container from being saved",
+       "Without CTID: one line for each kernel feature, and for each missing one what does not work and what to do. With "
+       "the CTID of a running container: what suspend could not save or would change, by process, and what to do; the "
+       "exit status is 16 then.",
        kCheckOptions,
-       0,
+       1,
        run_check},
       {"migrate",
        {},

@@ -94,9 +94,18 @@ void lift_throttles(Container& container, Reporter& reporter) {
   }
 }
 
+// VE_STOP_MODE=suspend. What cannot be saved is stopped.
+bool suspended(const Host& host, Container& container, Reporter& reporter) {
+  if (host.global().get("VE_STOP_MODE").value_or("") != "suspend") return false;
+  auto done = container.checkpoint({}, reporter);
+  if (!done) reporter.warn(done.error().message() + "; it is stopped instead");
+  return done.has_value();
+}
+
 Result<> stop_one(const Host& host, Ctid id, Reporter& reporter) {
   Container container(host, id);
   lift_throttles(container, reporter);
+  if (suspended(host, container, reporter)) return {};
   for (int attempt = 1;; ++attempt) {
     auto stopped = container.stop({}, reporter);
     if (stopped || attempt == kStopTries) return stopped;
@@ -152,8 +161,6 @@ Result<std::vector<BootStatus>> stop_all(const Host& host, Reporter& reporter) {
   std::vector<BootEntry> entries;
   for (const ContainerInfo& info : VZ_TRY(list_containers(host, false)))
     if (info.status.running) entries.push_back(entry_of(info.id, info.config));
-  if (host.global().get("VE_STOP_MODE").value_or("") == "suspend")
-    reporter.warn("VE_STOP_MODE=suspend: containers are stopped, this version cannot suspend them");
   auto made = make_dirs(reboot_dir(host), 0755);
   for (const BootEntry& entry : entries) {
     if (made) made = replace_file(reboot_mark(host, entry.id), "", 0644);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "libvz/container/lock.h"
+#include "libvz/container/precheck.h"
 #include "libvz/container/stop_steps.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/clock.h"
@@ -178,10 +179,18 @@ Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std:
   return dumped;
 }
 
+Result<> precheck(const Context& ct) {
+  ct.reporter.step("suspend.check");
+  auto obstacles = VZ_TRY(find_obstacles(ct.host, ct.id));
+  return refuse_obstacles(obstacles);
+}
+
 Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
   auto running = VZ_TRY(open_running(ct.host, ct.id));
   const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
   if (path[0] != '/') return fail(Code::bad_value, "--dumpfile " + path + ": an absolute path is needed");
+  if (!options.force && (options.step == CheckpointStep::all || options.step == CheckpointStep::suspend))
+    VZ_TRY(precheck(ct));
   auto hold = vzd_hold(ct.host.paths().run, ct.id);  // best effort: it must not clean up what we still need
   const bool ends = options.step == CheckpointStep::all || options.step == CheckpointStep::kill;
   if (options.step == CheckpointStep::all) {

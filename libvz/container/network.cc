@@ -326,6 +326,7 @@ Result<> connect_network(const Config& config, Ctid id, IdMap idmap, const Uniqu
   if (!addresses.empty()) {
     std::string veth = veth_name(id);
     VZ_TRY(host.set_routed(veth, true));
+    VZ_TRY(inside->set_routed(kInside, false));
     VZ_TRY(drop_link_local(*inside));
     VZ_TRY(venet_up(host, *inside, veth, addresses));
     VZ_TRY(route_addresses(host, config, veth, addresses, reporter));

@@ -14,6 +14,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/namespace.h"
+#include "libvz/kernel/task_facts.h"
 
 namespace vz {
 
@@ -125,6 +126,7 @@ Result<> Restore::complete(pid_t pid) {
   ct_.reporter.step("restore.connect");
   auto netns = VZ_TRY(open_namespace(pid, "net"));
   VZ_TRY(connect_network(ct_.config, ct_.id, plan_.idmap, netns, ct_.reporter));
+  if (auto own = own_message_queues(pid, plan_.idmap.base); !own) ct_.reporter.debug(own.error().message());
   ct_.reporter.step("restore.adopt");
   auto pidfd = VZ_TRY(open_process(state_.init));
   auto adopted = console_ ? vzd_adopt(ct_.host.paths().run, ct_.id, console_, pidfd)

@@ -75,8 +75,8 @@ class CheckpointTest(vzhost.HostTest):
         wait_for(lambda: self.count(ctid) > before, what="the workload goes on")
         return before
 
-    def suspend(self, ctid, *args):
-        return vzctl("chkpnt", ctid, *args, check=0)
+    def suspend(self, ctid, *args, **kw):
+        return vzctl("chkpnt", ctid, *args, check=0, **kw)
 
 
 class Busybox(CheckpointTest):
@@ -300,6 +300,79 @@ class Refused(CheckpointTest):
         self.suspend(ctid)
         vzctl("destroy", ctid, check=0)
         self.assertFalse(dump_path(ctid).exists())
+
+
+class Debian(CheckpointTest):
+    """systemd as it comes with the template: its units can be worked with afterwards."""
+
+    def cpu_ticks(self, ctid):
+        fields = pathlib.Path(f"/proc/{state_of(ctid)['init']['pid']}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    def test_systemd(self):
+        ctid = self.create("--ipadd", "198.18.6.20", template=vzhost.debian_template(), diskspace="1G")
+        vzctl("start", ctid, "--wait", check=0, timeout=400)
+        vzctl("exec", ctid, "cat > /root/work; chmod 755 /root/work", stdin=WORKLOAD, check=0)
+        self.inside(ctid, "systemd-run --unit=work --collect /root/work")
+        self.inside(ctid, "systemd-run --unit=terminal --collect script -qfc 'sleep 100000' /dev/null")
+        self.inside(ctid, "systemd-run --unit=tick --on-active=1 --on-unit-active=1 sh -c 'date +%s >> /tmp/ticks'")
+        wait_for(lambda: vzctl("exec2", ctid, "test -s /tmp/count").rc == 0, what="the workload")
+        self.inside(ctid, "systemctl show -p MainPID --value work > /tmp/pid")
+        before, groups = self.sum(ctid), self.inside(ctid, "cd /sys/fs/cgroup && find . -type d | sort")
+        self.assertEqual(vzctl("check", ctid).out.strip(), "Nothing in it keeps this container from being saved.")
+        for _ in range(2):
+            self.suspend(ctid, timeout=300)
+            vzctl("restore", ctid, check=0, timeout=300)
+            self.assertEqual(self.sum(ctid), before)
+            self.assertEqual(self.inside(ctid, "cd /sys/fs/cgroup && find . -type d | sort"), groups)
+            self.assertIn(self.inside(ctid, "systemctl is-system-running || true").strip(), ("running", "degraded"))
+            self.inside(ctid, "systemctl restart systemd-journald && systemctl daemon-reload", timeout=120)
+            self.inside(ctid, "systemd-run --wait --quiet true", timeout=120)
+            ticks = int(self.inside(ctid, "wc -l < /tmp/ticks"))
+            wait_for(lambda: int(self.inside(ctid, "wc -l < /tmp/ticks")) > ticks, what="the timer")
+        used = self.cpu_ticks(ctid)
+        self.inside(ctid, "sleep 2")
+        self.assertLess(self.cpu_ticks(ctid) - used, 60, "PID 1 spins")  # 200 would be all of a CPU
+        self.inside(ctid, "systemctl stop work")
+        vzctl("stop", ctid, check=0, timeout=200)
+
+
+class Check(CheckpointTest):
+    def test_names_what_is_in_the_way(self):
+        ctid = self.worker()
+        self.assertEqual(vzctl("check", ctid, check=0).out.strip(), "Nothing in it keeps this container from being saved.")
+        with subprocess.Popen([vzhost.BIN / "vzctl", "exec", str(ctid), "sleep 1000"], stdin=subprocess.DEVNULL) as entered:
+            try:
+                wait_for(lambda: "sleep 1000" in self.inside(ctid, "ps"), what="the command")
+                found = vzctl("check", ctid, "--json", check=16).json()
+                self.assertTrue(any(o["command"] == "sleep" and o["effect"] == "blocks" for o in found), found)
+                refused = vzctl("chkpnt", ctid, check=16)
+                self.assertIn("outside", refused.err)
+                self.goes_on(ctid)
+            finally:
+                entered.terminate()
+        self.inside(ctid, "pkill sleep || true")
+
+    def test_not_running(self):
+        ctid = self.create()
+        self.assertRc(vzctl("check", ctid), 31)
+        self.assertRc(vzctl("check", "no-such-name"), 21)
+
+
+class HostShutdown(CheckpointTest):
+    def test_stop_mode_suspend(self):
+        ctid = self.worker()
+        before = self.sum(ctid)
+        conf = pathlib.Path("/etc/vz/vz.conf")
+        text = conf.read_text()
+        self.addCleanup(conf.write_text, text)
+        conf.write_text(text + '\nVE_STOP_MODE="suspend"\n')
+        vzctl("boot-stop", check=0)
+        self.assertEqual(self.status(ctid), ["exist", "unmounted", "down", "suspended"])
+        # what a reboot takes away
+        shutil.rmtree("/run/vz/criu", ignore_errors=True)
+        vzctl("boot-start", check=0)
+        self.assertEqual(self.sum(ctid), before)
 
 
 class KillAtEveryStep(CheckpointTest):
