@@ -104,7 +104,6 @@ Result<Cgroups> Restore::make_cgroups() {
 Result<CriuPlace> Restore::make_place(UniqueFd root, CriuRestore* request) {
   CriuPlace place;
   place.work_dir = criu_work_dir(ct_.host, ct_.id);
-  VZ_TRY(remove_tree(place.work_dir));
   // The container's root goes through them to what it binds.
   VZ_TRY(make_dirs(place.work_dir, 0711));
   request->root = place.work_dir + "/root";
@@ -155,6 +154,8 @@ Result<> Restore::on_notification(CriuNotification& n) {
 }
 
 Result<> Restore::run() {
+  // First: a process id file of an earlier restore would say that this one cannot be undone.
+  VZ_TRY(remove_tree(criu_work_dir(ct_.host, ct_.id)));
   VZ_TRY(save_phase(ct_, &state_, "restoring", "restore"));
   ct_.reporter.step("restore.mount");
   auto root = VZ_TRY(prepare_root(ct_, plan_, !options_.skip_fsck, /*write_files=*/false, &state_.root_device));
