@@ -58,6 +58,12 @@ class Checkpoint {
 Result<> Checkpoint::freeze() {
   ct_.reporter.info("\tsuspend...");
   VZ_TRY(save("suspending"));
+  // A task that waits for its swapping cannot be frozen, and reading swapped pages is CRIU's doing, not the
+  // container's.
+  ct_.reporter.step("suspend.vswap");
+  auto cgroups = VZ_TRY(CgroupHost::probe());
+  VswapSubject subject{ct_.id, ct_.config, running_.cgroups, boottime_ns() - age_ns(state_.init), true};
+  if (auto off = set_vswap_delay(cgroups, subject, false); !off) ct_.reporter.debug(off.error().message());
   ct_.reporter.step("suspend.freeze");
   return running_.cgroups.freeze(true);
 }
@@ -125,10 +131,6 @@ Result<> Checkpoint::dump(bool then_kill) {
   state_.token = new_token();
   state_.criu = {};
   VZ_TRY(save("suspending"));
-  auto cgroups = VZ_TRY(CgroupHost::probe());
-  // Reading swapped pages is CRIU's doing, not the container's.
-  VswapSubject subject{ct_.id, ct_.config, running_.cgroups, boottime_ns() - age_ns(state_.init), true};
-  if (auto off = set_vswap_delay(cgroups, subject, false); !off) ct_.reporter.debug(off.error().message());
   auto written = write_dump(then_kill);
   if (!written) return written;
   return then_kill ? Result<>() : save("dumped");

@@ -34,6 +34,8 @@ Result<> restore_locked(Context& ct, const RestoreOptions& options);
 // After a vzctl that died in the middle: the container runs on, or is suspended with a good dump, or (restoring) still
 // is. The caller holds the container's lock. Code::locked while CRIU is still at it.
 Result<> settle_checkpoint(const Host& host, Ctid id, Reporter& reporter);
+// The same for calls that take no lock: a container that is left frozen would never answer.
+Result<> settle_unlocked(const Host& host, Ctid id, Reporter& reporter);
 // DUMPDIR/Dump.ID is there and can be used: its files must not be changed.
 bool has_good_dump(const Host& host, Ctid id, const std::string& private_path);
 Result<> refuse_suspended(const Context& ct, const std::string& what);

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/container/lock.h"
 #include "libvz/kernel/boot_id.h"
 #include "libvz/kernel/file.h"
 
@@ -71,6 +72,18 @@ Result<> settle_restoring(const Host& host, Ctid id, Reporter& reporter, State& 
 }
 
 }  // namespace
+
+Result<> settle_unlocked(const Host& host, Ctid id, Reporter& reporter) {
+  auto state = load_state(host, id);
+  if (!state || !*state) return {};
+  const std::string& phase = (*state)->phase;
+  if (phase == "frozen" || phase == "dumped")
+    return fail(Error(Code::not_running, "the container is suspended (chkpnt --suspend or restore --undump)")
+                    .with_hint(fmt::format("`vzctl chkpnt {} --resume` lets it run on", id.value())));
+  if (phase != "suspending" && phase != "restoring") return {};
+  auto lock = VZ_TRY(CtLock::take(host, id, "repairing"));
+  return settle_checkpoint(host, id, reporter);
+}
 
 Result<> settle_checkpoint(const Host& host, Ctid id, Reporter& reporter) {
   auto state = load_state(host, id);

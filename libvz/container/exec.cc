@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/console_attach.h"
 #include "libvz/container/context.h"
 #include "libvz/container/lock.h"
@@ -42,7 +43,8 @@ Result<> choose_command(const ExecOptions& options, EnterSpec* spec) {
 
 }  // namespace
 
-Result<int> Container::exec(const ExecOptions& options, Reporter&) {
+Result<int> Container::exec(const ExecOptions& options, Reporter& reporter) {
+  VZ_TRY(settle_unlocked(*host_, id_, reporter));
   auto running = VZ_TRY(open_running(*host_, id_));
   EnterSpec spec = enter_spec(running);
   VZ_TRY(choose_command(options, &spec));
@@ -58,6 +60,7 @@ Result<int> Container::exec(const ExecOptions& options, Reporter&) {
 Result<int> Container::runscript(const std::string& host_file, Reporter& reporter) {
   auto script = open_file(host_file, O_RDONLY);
   if (!script) return fail(Code::no_script, "Script not found: " + host_file);
+  VZ_TRY(settle_unlocked(*host_, id_, reporter));
   if (auto running = open_running(*host_, id_)) {
     EnterSpec spec = enter_spec(*running);
     spec.argv = {"/bin/bash"};

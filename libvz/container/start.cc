@@ -255,7 +255,8 @@ namespace {
 Result<bool> restored_instead(Context& ct, const StartOptions& options) {
   const std::string path = default_dump_path(ct.host, ct.id);
   if (!exists(path)) return false;
-  if (has_good_dump(ct.host, ct.id, ct.private_path)) {
+  auto token = VZ_TRY(read_token(ct.private_path));
+  if (!token.empty()) {
     RestoreOptions restore;
     restore.skip_fsck = options.skip_fsck;
     restore.force = options.force;

@@ -111,7 +111,7 @@ class Cli(unittest.TestCase):
                 self.assertEqual(r.stdout, "")
 
     def test_planned_commands_are_not_bad_commands(self):
-        for command in ("chkpnt", "suspend", "restore", "resume", "snapshot", "snapshot-list", "migrate", "convert",
+        for command in ("snapshot", "snapshot-list", "migrate", "convert",
                         "compact", "quotaon", "quotaoff", "quotainit"):
             self.check(self.vzctl(command, "101"), 172, "not available yet")
 
