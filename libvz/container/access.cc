@@ -8,6 +8,7 @@
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
 #include "libvz/container/mount_options.h"
+#include "libvz/container/quota_scope.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/capabilities.h"
 #include "libvz/kernel/device_node.h"
@@ -55,6 +56,7 @@ void add_feature_device(const char* name, unsigned major, unsigned minor, Access
 Result<Access> plan_access(const Config& config) {
   Access access;
   access.sandbox.nesting = feature_on(config, "nesting");
+  access.sandbox.ask_quota = wants_user_quota(config);
   access.sandbox.capabilities =
       VZ_TRY(apply_capability_changes(default_capabilities(), config.get("CAPABILITY").value_or("")));
   access.nodes = {{"null", 'c', 1, 3, 0666},   {"zero", 'c', 1, 5, 0666},    {"full", 'c', 1, 7, 0666},

@@ -52,6 +52,7 @@ Result<bool> Daemon::open() {
   else
     reporter_.warn("a reboot inside a container may be taken for a halt: " + watch.error().message());
   watch_oom();
+  watch_quota();
   if (auto host = CgroupHost::probe(); host && host->systemd_manages) next_sample_ = Clock::now();
   adopt_running();
   listener_ = VZ_TRY(listen_local(vzd_socket_path(run)));
@@ -82,6 +83,7 @@ void Daemon::adopt_running() {
       wards_[*id].state = Ward::State::ended;
     }
   }
+  restore_listeners(stored);
   for (auto& [name, fd] : stored)
     if (fd && stored_ctid(name)) manager_->forget(name);
 }
@@ -119,6 +121,15 @@ Result<> Daemon::dispatch(const epoll_event& event) {
       break;
     case Token::oom:
       oom_event();
+      break;
+    case Token::quota:
+      quota_asked(static_cast<int>(which));
+      break;
+    case Token::quota_answer:
+      quota_answered();
+      break;
+    case Token::quota_event:
+      quota_event();
       break;
     case Token::job:
       if (ward != wards_.end()) job_ended(ward->first, ward->second);
@@ -173,6 +184,11 @@ void Daemon::drop_descriptors() {
   reboots_.close();
   oom_events_.reset();
   kernel_log_.reset();
+  quota_events_.reset();
+  // A thread may hold it too, but not in this process: closed, not just let go.
+  for (auto& [fd, listener] : quota_listeners_) listener.listener->close();
+  quota_listeners_.clear();
+  if (quota_broker_) quota_broker_->abandon();
   wards_.clear();
   connections_.clear();
 }

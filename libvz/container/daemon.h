@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The state of vzd. daemon.cc is its loop, daemon_client.cc answers requests, daemon_console.cc drains consoles,
 // daemon_reaper.cc follows the end of containers, daemon_usage.cc keeps what they used, daemon_oom.cc reports OOM
-// kills.
+// kills, daemon_quota.cc has quotactl(2) answered, daemon_quota_events.cc reports limits of disk quotas.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <vz/daemon.h>
 #include "libvz/base/fd.h"
+#include "libvz/container/quota_broker.h"
+#include "libvz/container/quota_events.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/kmsg.h"
 #include "libvz/kernel/poller.h"
+#include "libvz/kernel/quota_netlink.h"
 #include "libvz/kernel/reboot_watch.h"
 #include "libvz/kernel/service.h"
 #include "libvz/kernel/vzd_protocol.h"
@@ -47,6 +51,20 @@ struct Ward {
 };
 
 struct OomReport;
+
+// One that asks for quotactl(2): of the processes that a start or a `vzctl exec` made, and of their children.
+struct QuotaListener {
+  Ctid id;
+  std::uint32_t number = 0;  // among those of its container: RUN/ID/quota.NUMBER
+  std::shared_ptr<SeccompListener> listener;
+};
+
+// A container with listeners.
+struct QuotaWard {
+  std::shared_ptr<const QuotaScope> scope;
+  bool busy = false;  // a thread works for it
+  std::uint32_t next = 0;
+};
 
 class Daemon {
  public:
@@ -107,6 +125,20 @@ class Daemon {
   void oom_event();
   void say_oom(const OomReport& report);
 
+  // daemon_quota.cc
+  Result<> adopt_listener(Ctid id, UniqueFd fd, std::optional<std::uint32_t> number);
+  void restore_listeners(std::map<std::string, UniqueFd>& stored);
+  void quota_asked(int fd);
+  void quota_answered();
+  void serve_quota(QuotaListener& listener);
+  void arm_quota(Ctid id, bool on);
+  void close_listener(int fd);
+  void close_quota(Ctid id);
+
+  // daemon_quota_events.cc
+  void watch_quota();
+  void quota_event();
+
   const Host& host_;
   Reporter& reporter_;
   DaemonOptions options_;
@@ -121,12 +153,28 @@ class Daemon {
   std::map<Ctid, RunSample> samples_;  // where systemd may take the groups of one that ended before we read them
   std::optional<Clock::time_point> next_sample_;  // none: nobody but us removes groups here
   std::map<int, Connection> connections_;
+  std::map<int, QuotaListener> quota_listeners_;
+  std::map<Ctid, QuotaWard> quota_wards_;
+  std::optional<QuotaBroker> quota_broker_;
+  std::optional<QuotaEvents> quota_events_;
+  std::map<Ctid, QuotaVoice> quota_voices_;
   Clock::time_point idle_since_ = Clock::now();
   bool ending_ = false;
 };
 
 // Tokens of the poller: what in the upper half, container or descriptor in the lower one.
-enum class Token : std::uint32_t { listener, signals, client, console, init, job, oom };
+enum class Token : std::uint32_t {
+  listener,
+  signals,
+  client,
+  console,
+  init,
+  job,
+  oom,
+  quota,         // descriptor of a listener
+  quota_answer,  // the broker's
+  quota_event,
+};
 inline std::uint64_t token(Token what, std::uint32_t which = 0) {
   return (static_cast<std::uint64_t>(what) << 32) | which;
 }

@@ -68,6 +68,9 @@ Result<int> Daemon::answer(Connection& connection, const VzdRequest& request, st
     }
     case VzdOp::console:
       return lease_console(connection, id);
+    case VzdOp::quota:
+      if (fds.size() != 1) return fail(Code::bad_syntax, "quota needs the listener of a filter");
+      return adopt_listener(id, std::move(fds[0]), std::nullopt).map([] { return -1; });
     case VzdOp::hold:
       connection.op = VzdOp::hold;
       connection.ctid = id.value();
@@ -83,6 +86,7 @@ Result<> Daemon::adopt(Ctid id, UniqueFd master, UniqueFd pidfd) {
   auto init = identify_init(pidfd);
   Ward& ward = wards_[id];
   close_console(id, ward);
+  close_quota(id);
   if (ward.pidfd) poller_.remove(ward.pidfd.get());
   ward.pidfd = std::move(pidfd);
   ward.init = init ? *init : InitIdentity{};

@@ -59,6 +59,7 @@ void Daemon::init_ended(Ctid id, Ward& ward) {
   poller_.remove(ward.pidfd.get());
   ward.pidfd.reset();
   close_console(id, ward);
+  close_quota(id);
   ward.state = Ward::State::ended;
   ward.due = Clock::now();
   next_step(id, ward);
@@ -129,6 +130,7 @@ void Daemon::erase(Ctid id) {
   auto found = wards_.find(id);
   if (found == wards_.end()) return;
   close_console(id, found->second);
+  close_quota(id);
   if (found->second.pidfd) poller_.remove(found->second.pidfd.get());
   wards_.erase(found);
 }

@@ -111,9 +111,10 @@ constexpr Param kParams[] = {
      "Whether the container's disk limits are enforced. The image layout always enforces its size."},
     {"QUOTATIME", "--quotatime", "SECONDS", Kind::number, Applies::not_enforced, "Disk",
      "How long the soft disk limits may be exceeded, in seconds.", 0, 4294967295},
-    {"QUOTAUGIDLIMIT", "--quotaugidlimit", "N", Kind::number, Applies::not_enforced, "Disk",
-     "Number of users and groups that have disk quotas of their own inside; 0 switches such quotas off.", 0,
-     4294967295},
+    {"QUOTAUGIDLIMIT", "--quotaugidlimit", "N", Kind::number, Applies::restart, "Disk",
+     "Not 0: users and groups inside have disk quotas of their own, which its root sets with setquota(8) and its like; "
+     "there is no limit to their number. 0 switches such quotas off.",
+     0, 4294967295},
     {"MOUNT_OPTS", "--mount_opts", "OPTION[,OPTION...]", Kind::text, Applies::restart, "Disk",
      "Mount options of the container's file system, as in noatime."},
     {"VE_LAYOUT", "--layout", "image|dir", Kind::text, Applies::create, "Disk",

@@ -159,6 +159,7 @@ Result<> Restore::run() {
   VZ_TRY(save_phase(ct_, &state_, "restoring", "restore"));
   ct_.reporter.step("restore.mount");
   auto root = VZ_TRY(prepare_root(ct_, plan_, !options_.skip_fsck, /*write_files=*/false, &state_.root_device));
+  state_.quota_special = plan_.quota_special;
   state_.layout = layout_name(VZ_TRY(private_layout(ct_.private_path)));
   CriuRestore request;
   request.images_fd = dump_.images.get();

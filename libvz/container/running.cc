@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -15,14 +16,16 @@ Result<Running> open_running(const Host& host, Ctid id) {
     return fail(Error(Code::not_running, "Container is not running").with_hint("`vzctl start " + id.str() + "`"));
   auto pidfd = VZ_TRY(open_process(state->init));
   auto cgroups = VZ_TRY(Cgroups::open(VZ_TRY(CgroupHost::probe()), id));
-  return Running{*std::move(state), std::move(pidfd), std::move(cgroups)};
+  return Running{*std::move(state), std::move(pidfd), std::move(cgroups), host.paths().run};
 }
 
 EnterSpec enter_spec(const Running& running) {
   EnterSpec spec;
   spec.init_pidfd = &running.pidfd;
   spec.cgroups = &running.cgroups;
-  spec.sandbox = {running.state.capabilities, running.state.nesting, true};
+  spec.sandbox = {running.state.capabilities, running.state.nesting, true, running.state.user_quota};
+  // Without vzd the listener is closed here, and quotactl(2) is ENOSYS.
+  spec.on_listener = [&running](UniqueFd listener) { (void)vzd_quota(running.run_dir, running.state.id, listener); };
   spec.env = guest_environment();
   return spec;
 }
@@ -30,6 +33,7 @@ EnterSpec enter_spec(const Running& running) {
 EnterSpec quiet_enter_spec(const Running& running, const UniqueFd& null) {
   EnterSpec spec = enter_spec(running);
   for (int& fd : spec.stdio) fd = null.get();
+  spec.sandbox.ask_quota = false;  // our own questions have nothing to do with quotas
   return spec;
 }
 

@@ -25,6 +25,7 @@ struct Running {
   State state;
   UniqueFd pidfd;  // of its init
   Cgroups cgroups;
+  std::string run_dir;  // of the host
 };
 
 // Code::not_running with the command that starts it.

@@ -18,6 +18,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
+#include "libvz/container/quota_scope.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
 #include "libvz/container/scripts.h"
@@ -65,13 +66,36 @@ Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
     ct.reporter.debug("Stored but not enforced by this version: " + join(stored, " "));
   plan.access = VZ_TRY(plan_access(ct.config));
   plan.idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
+  plan.lenient = options.force || !options.enforce_all;
   return plan;
 }
 
-Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, bool write_files, std::string* device) {
+namespace {
+
+// Limits of users inside, as QUOTAUGIDLIMIT wants them.
+Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
+  const bool on = plan.access.sandbox.ask_quota;
+  ct.reporter.step("start.userquota");
+  if (auto done = prepare_user_quota(ct.private_path, root.mount.get(), on); !done) {
+    if (on && !plan.lenient)
+      return fail(Error(done.error().code(), done.error().message() + " (--force starts without these limits)")
+                      .with_hint(done.error().hint()));
+    ct.reporter.warn("Warning: " + done.error().message() + ", going on without it");
+  }
+  if (!on) return {};
+  plan.quota_special = quota_special(ct.private_path, root.device);
+  if (!plan.quota_special.empty())
+    plan.access.nodes.push_back(VZ_TRY(quota_node(plan.quota_special, root.mount.get())));
+  return {};
+}
+
+}  // namespace
+
+Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool write_files, std::string* device) {
   auto mounted = VZ_TRY(mount_private(ct.private_path, plan.idmap, ct.config.get("MOUNT_OPTS").value_or(""),
                                       /*host_view=*/false, fsck, ct.reporter));
   *device = mounted.device;
+  VZ_TRY(apply_user_quota(ct, mounted, plan));
   if (write_files) VZ_TRY(write_guest_files(mounted.mount, plan.idmap, guest_settings(ct.config)));
   auto root = VZ_TRY(run_mount_scripts(ct.host, ct.id, ct.config, std::move(mounted.mount), ct.reporter));
   ct.reporter.info("Container is mounted");
@@ -181,6 +205,7 @@ Result<> run_start_script(Context& ct, const Cgroups& cgroups, const UniqueFd& p
   spec.init_pidfd = &pidfd;
   spec.cgroups = &cgroups;
   spec.sandbox = sandbox;
+  spec.sandbox.ask_quota = false;
   spec.argv = {"/bin/bash"};
   spec.fallbacks = {{"/bin/sh"}};
   spec.env = init_environment();
@@ -198,6 +223,7 @@ State new_state(const Context& ct, const StartPlan& plan) {
   state.idmap = plan.idmap;
   state.nesting = plan.access.sandbox.nesting;
   state.capabilities = plan.access.sandbox.capabilities;
+  state.user_quota = plan.access.sandbox.ask_quota;
   state.boot_id = read_boot_id();
   state.started_at = std::time(nullptr);
   state.config_snapshot = ct.config.text();
@@ -212,11 +238,20 @@ Result<> check_cancelled(const Context& ct) {
 
 namespace {
 
+// vzd answers quotactl(2) of the container from now on. Without it that is ENOSYS, as on a kernel without quotas.
+void hand_over_quota(Context& ct, UniqueFd listener) {
+  if (!listener) return;
+  ct.reporter.step("start.quota");
+  if (auto done = vzd_quota(ct.host.paths().run, ct.id, listener); !done)
+    ct.reporter.warn("Warning: vzd: " + done.error().message() + "; no quota tools inside");
+}
+
 // From "nothing of it exists" to "init runs". On failure the caller cleans up.
 Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
   VZ_TRY(save_phase(ct, state, "starting"));
   ct.reporter.step("start.mount");
   auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, /*write_files=*/true, &state->root_device));
+  state->quota_special = plan.quota_special;
   state->layout = layout_name(VZ_TRY(private_layout(ct.private_path)));
 
   VZ_TRY(check_cancelled(ct));
@@ -243,6 +278,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   ct.reporter.step("start.adopt");
   if (auto adopted = vzd_adopt(ct.host.paths().run, ct.id, console, pidfd); !adopted)
     ct.reporter.warn("Warning: vzd: " + adopted.error().message() + "; no console and no clean-up after self-poweroff");
+  hand_over_quota(ct, pending.take_listener());
   VZ_TRY(run_start_script(ct, cgroups, pidfd, plan.access.sandbox));
   return pidfd;
 }
@@ -307,6 +343,7 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
   VZ_TRY(save_phase(ct, state, "environment"));
   std::string device;
   InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, /*write_files=*/true, &device)));
+  init.sandbox.ask_quota = false;
   init.argv = {"/bin/sh", "-c", "read line"};
   auto started = VZ_TRY(clone_into_cgroups(ct, plan, std::move(init)));
   auto& [pending, cgroups] = started;
@@ -316,6 +353,7 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
   spec.init_pidfd = &pending.pidfd();
   spec.cgroups = &cgroups;
   spec.sandbox = plan.access.sandbox;
+  spec.sandbox.ask_quota = false;
   spec.argv = std::move(argv);
   spec.env = init_environment();
   spec.stdio[0] = stdin_fd;

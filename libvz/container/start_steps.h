@@ -17,13 +17,16 @@ struct StartPlan {
   LimitPlan limits;
   Access access;
   IdMap idmap;
+  bool lenient = false;       // goes on without limits that cannot be enforced
+  std::string quota_special;  // of its root, when users inside have quotas
 };
 // Code::running, disabled, no_private.
 Result<> check_startable(Context& ct, bool force);
 Result<StartPlan> plan_start(Context& ct, const StartOptions& options);
 
-// The root's mount with what mount scripts added. `write_files`: hosts, resolv.conf and the like of a starting guest.
-Result<UniqueFd> prepare_root(Context& ct, const StartPlan& plan, bool fsck, bool write_files, std::string* device);
+// The root's mount with what mount scripts added; quotas of users inside as the configuration wants them.
+// `write_files`: hosts, resolv.conf and the like of a starting guest.
+Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool write_files, std::string* device);
 
 // Files of the host that are shown inside, over those of /proc.
 struct ShownFiles {

@@ -33,6 +33,8 @@ Json state_to_json(const State& s) {
               {"addresses", s.addresses},
               {"nesting", s.nesting},
               {"capabilities", s.capabilities},
+              {"user_quota", s.user_quota},
+              {"quota_special", s.quota_special},
               {"cgroup_id", s.cgroup_id},
               {"boot_id", s.boot_id},
               {"started_at", s.started_at},
@@ -117,6 +119,8 @@ Result<State> state_from_json(const Json& json, const std::string& path) {
   reader.read("addresses", s.addresses);
   reader.read("nesting", s.nesting);
   reader.read("capabilities", s.capabilities);
+  reader.read("user_quota", s.user_quota);
+  reader.read("quota_special", s.quota_special);
   reader.read("cgroup_id", s.cgroup_id);
   reader.read("boot_id", s.boot_id);
   reader.read("started_at", s.started_at);

@@ -31,6 +31,8 @@ struct State {
   std::vector<std::string> addresses;
   bool nesting = false;
   std::uint64_t capabilities = 0;
+  bool user_quota = false;      // quotactl(2) inside is answered by vzd
+  std::string quota_special;    // what it calls the root's file system there
   std::uint64_t cgroup_id = 0;  // of P/ct on cgroup v2: entries for kernel code can be found when the group is gone
   std::string boot_id;          // /proc/sys/kernel/random/boot_id at start
   std::int64_t started_at = 0;  // seconds since the epoch

@@ -139,19 +139,28 @@ bool went_away(const Error& e) {
   return e.sys_errno() == EPIPE || e.sys_errno() == ECONNRESET || e.sys_errno() == ENOTCONN;
 }
 
+// Gives descriptors to vzd, which is started when it does not run.
+Result<> hand_over(const std::string& run_dir, VzdOp op, Ctid id, const std::vector<int>& fds) {
+  // Twice: an idle vzd may end between our connect and its accept.
+  for (int attempt = 0;; ++attempt) {
+    UniqueFd sock = VZ_TRY(connect_daemon(run_dir, true));
+    auto reply = ask(sock, op, id, fds);
+    if (reply) return {};
+    if (attempt == 1 || !went_away(reply.error())) return fail(std::move(reply).error());
+  }
+}
+
 }  // namespace
 
 Result<> vzd_adopt(const std::string& run_dir, Ctid id, const UniqueFd& console_master, const UniqueFd& init_pidfd) {
   std::vector<int> fds;
   if (console_master) fds.push_back(console_master.get());
   fds.push_back(init_pidfd.get());
-  // Twice: an idle vzd may end between our connect and its accept.
-  for (int attempt = 0;; ++attempt) {
-    UniqueFd sock = VZ_TRY(connect_daemon(run_dir, true));
-    auto reply = ask(sock, VzdOp::adopt, id, fds);
-    if (reply) return {};
-    if (attempt == 1 || !went_away(reply.error())) return fail(std::move(reply).error());
-  }
+  return hand_over(run_dir, VzdOp::adopt, id, fds);
+}
+
+Result<> vzd_quota(const std::string& run_dir, Ctid id, const UniqueFd& listener) {
+  return hand_over(run_dir, VzdOp::quota, id, {listener.get()});
 }
 
 Result<ConsoleLease> vzd_console(const std::string& run_dir, Ctid id) {

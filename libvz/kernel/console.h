@@ -16,6 +16,8 @@ namespace vz {
 // Hands a started container to vzd: its console's master and a pidfd of its init. Starts vzd when it is not
 // running. Never fatal for a start: without vzd the container runs, without console, self-cleaning and self-reboot.
 Result<> vzd_adopt(const std::string& run_dir, Ctid id, const UniqueFd& console_master, const UniqueFd& init_pidfd);
+// Gives vzd the listener of a seccomp filter: it answers quotactl(2) of the container's processes that are under it.
+Result<> vzd_quota(const std::string& run_dir, Ctid id, const UniqueFd& listener);
 // A duplicate of the console's master; vzd stops draining it until the returned lease socket is closed.
 struct ConsoleLease {
   UniqueFd master;

@@ -133,8 +133,10 @@ Result<UniqueFd> make_device_tmpfs(const std::vector<DeviceNode>& devices, IdMap
   for (const auto& node : devices) {
     std::string name = device_file_name(node.name);
     mode_t type = node.type == 'b' ? S_IFBLK : S_IFCHR;
-    if (::mknodat(tmpfs.get(), name.c_str(), type | 0600, ::makedev(node.major, node.minor)) < 0 ||
-        ::fchownat(tmpfs.get(), name.c_str(), idmap.base, idmap.base, AT_SYMLINK_NOFOLLOW) < 0 ||
+    if (::mknodat(tmpfs.get(), name.c_str(), type, ::makedev(node.major, node.minor)) < 0)
+      return fail_errno("make the device node " + node.name, Code::devices);
+    if (node.for_show) continue;
+    if (::fchownat(tmpfs.get(), name.c_str(), idmap.base, idmap.base, AT_SYMLINK_NOFOLLOW) < 0 ||
         ::fchmodat(tmpfs.get(), name.c_str(), node.mode & 07777, 0) < 0)
       return fail_errno("make the device node " + node.name, Code::devices);
   }

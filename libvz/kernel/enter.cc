@@ -93,7 +93,7 @@ Result<> await_report(const UniqueFd& channel, const SignalGuard& signals, const
 
 // What the children reported until execve.
 struct Started {
-  UniqueFd process, master;
+  UniqueFd process, master, listener;
   bool executing = false;
   std::optional<ChildMessage> failure;
 };
@@ -108,7 +108,17 @@ Result<> receive_start(const UniqueFd& channel, const SignalGuard& signals, cons
     if (m.kind == ChildMessage::failed) out.failure = m;
     if (m.kind == ChildMessage::executing) out.executing = true;
     if (m.kind != ChildMessage::descriptor) continue;
-    (m.step == static_cast<int>(EnterDescriptor::process) ? out.process : out.master) = std::move(received->fd);
+    switch (static_cast<EnterDescriptor>(m.step)) {
+      case EnterDescriptor::process:
+        out.process = std::move(received->fd);
+        break;
+      case EnterDescriptor::pty:
+        out.master = std::move(received->fd);
+        break;
+      case EnterDescriptor::listener:
+        out.listener = std::move(received->fd);
+        break;
+    }
   }
   if (!out.failure && (!out.executing || !out.process))
     return fail(Error(Code::exec_failed, "the command was killed before it started")
@@ -227,6 +237,8 @@ Result<int> run_inside(const EnterSpec& spec) {
     return start_failure(*started.failure, spec);
   }
 
+  if (started.listener && spec.on_listener) spec.on_listener(std::move(started.listener));
+  started.listener.reset();
   auto terminal = VZ_TRY(RawTerminal::enter(spec.pty ? spec.stdio[0] : -1));
   std::optional<PtyProxy> proxy;
   if (spec.pty) proxy = VZ_TRY(PtyProxy::create(std::move(started.master), spec.stdio[0], spec.stdio[1]));

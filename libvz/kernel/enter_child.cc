@@ -110,7 +110,12 @@ void EnterChild::run_inside() {
   reset_signals();
   (void)::umask(022);
   check(static_cast<int>(::syscall(SYS_close_range, 3, UINT_MAX, CLOSE_RANGE_CLOEXEC)), EnterStep::stdio);
-  check(enter_sandbox(plan_.sandbox), EnterStep::sandbox);
+  int listener = -1;
+  check(enter_sandbox(plan_.sandbox, &listener), EnterStep::sandbox);
+  if (listener >= 0) {
+    send(ChildMessage::descriptor, static_cast<int>(EnterDescriptor::listener), listener);
+    (void)::close(listener);
+  }
   send(ChildMessage::executing, 0, -1);  // fails when the caller is gone already
   errno = plan_.exec.run();
   fail(EnterStep::execute);

@@ -42,7 +42,7 @@ enum class EnterStep : int {
 };
 
 // In the `step` of a ChildMessage::descriptor.
-enum class EnterDescriptor : int { process, pty };
+enum class EnterDescriptor : int { process, pty, listener };
 
 // The first child, still in the host's pid namespace: joins cgroups and namespaces, leaves a sibling inside that
 // executes the command, and ends.

@@ -161,6 +161,7 @@ PendingInit::PendingInit(PendingInit&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
       pidfd_(std::move(other.pidfd_)),
       sync_(std::move(other.sync_)),
+      listener_(std::move(other.listener_)),
       done_(std::exchange(other.done_, true)) {}
 
 PendingInit& PendingInit::operator=(PendingInit&& other) noexcept {
@@ -169,6 +170,7 @@ PendingInit& PendingInit::operator=(PendingInit&& other) noexcept {
     pid_ = std::exchange(other.pid_, -1);
     pidfd_ = std::move(other.pidfd_);
     sync_ = std::move(other.sync_);
+    listener_ = std::move(other.listener_);
     done_ = std::exchange(other.done_, true);
   }
   return *this;
@@ -215,7 +217,9 @@ Result<UniqueFd> PendingInit::release() {
     auto received = VZ_TRY(receive_message(sync_.get()));
     if (!received) break;
     if (received->message.kind == ChildMessage::failed) return fail(step_error(received->message));
-    if (received->message.kind == ChildMessage::descriptor) console = std::move(received->fd);
+    if (received->message.kind == ChildMessage::descriptor)
+      (received->message.step == static_cast<int>(InitDescriptor::listener) ? listener_ : console) =
+          std::move(received->fd);
     if (received->message.kind == ChildMessage::executing) executing = true;
   }
   if (!executing || !console)

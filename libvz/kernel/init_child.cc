@@ -64,9 +64,10 @@ void InitReport::fail(InitStep step, const char* object) const {
   ::_exit(1);
 }
 
-void InitReport::send(int kind, int fd) const {
+void InitReport::send(int kind, int step, int fd) const {
   ChildMessage message;
   message.kind = static_cast<ChildMessage::Kind>(kind);
+  message.step = step;
   check(send_message(channel_, message, fd), InitStep::report);
 }
 
@@ -86,14 +87,19 @@ void run_init_child(const InitPlan& plan) {
 
   int master = build_mount_tree(plan, report);
   take_console(report);
-  report.send(ChildMessage::descriptor, master);
+  report.send(ChildMessage::descriptor, static_cast<int>(InitDescriptor::console), master);
 
   reset_signals();
   (void)::umask(022);
   report.check(static_cast<int>(::syscall(SYS_close_range, 3, UINT_MAX, CLOSE_RANGE_CLOEXEC)), InitStep::execute);
   (void)::prctl(PR_SET_PDEATHSIG, 0);  // a container outlives the vzctl that started it
-  report.check(enter_sandbox(plan.sandbox), InitStep::sandbox);
-  report.send(ChildMessage::executing, -1);
+  int listener = -1;
+  report.check(enter_sandbox(plan.sandbox, &listener), InitStep::sandbox);
+  if (listener >= 0) {
+    report.send(ChildMessage::descriptor, static_cast<int>(InitDescriptor::listener), listener);
+    (void)::close(listener);
+  }
+  report.send(ChildMessage::executing, 0, -1);
   errno = plan.exec.run();
   report.fail(InitStep::execute);
 }

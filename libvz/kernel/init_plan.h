@@ -61,6 +61,9 @@ enum class InitStep : int {
   count_
 };
 
+// In the `step` of a ChildMessage::descriptor.
+enum class InitDescriptor : int { console, listener };
+
 // The child. Only system calls on the plan's memory; reports through plan.channel.
 [[noreturn]] void run_init_child(const InitPlan& plan);
 
@@ -75,7 +78,7 @@ class InitReport {
     if (result < 0) fail(step, object);
     return result;
   }
-  void send(int kind, int fd) const;
+  void send(int kind, int step, int fd) const;
 
  private:
   int channel_;

@@ -97,6 +97,12 @@ bool may_be_in_use(const std::string& image_path) {
 
 }  // namespace
 
+bool loop_serves(const std::string& device, const std::string& image_path) {
+  struct stat image;
+  auto fd = open_file(device, O_RDONLY);
+  return fd && ::stat(image_path.c_str(), &image) == 0 && backed_by(fd->get(), image);
+}
+
 Result<std::string> find_loop(const std::string& image_path) {
   struct stat image;
   if (::stat(image_path.c_str(), &image) != 0) return fail_errno("stat " + image_path);

@@ -19,5 +19,7 @@ Result<LoopDevice> attach_loop(int image_fd, bool read_only);
 Result<> loop_set_capacity(const std::string& path);  // after the backing file grew
 // The loop device whose backing file is this inode; "" when none.
 Result<std::string> find_loop(const std::string& image_path);
+// Is it `image_path` that this device is on at the moment?
+bool loop_serves(const std::string& device, const std::string& image_path);
 
 }  // namespace vz

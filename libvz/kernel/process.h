@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ struct DeviceNode {
   char type = 'c';
   unsigned major = 0, minor = 0;
   mode_t mode = 0666;
+  bool for_show = false;  // to be looked at: of nobody inside, without permissions, so that no root there can open it
 };
 
 // A host file shown at a path inside (lxcfs): bind mount, read-only.
@@ -50,6 +52,7 @@ struct Sandbox {
   std::uint64_t capabilities = 0;  // bounding set inside, bit per CAP_*
   bool nesting = false;            // lifts namespace and mask restrictions; not live-migratable
   bool seccomp = true;
+  bool ask_quota = false;  // quotactl(2) is not refused but asked of whoever gets the listener
 };
 
 // Everything that init needs, prepared before clone3: the child only makes system calls, allocates nothing and
@@ -80,13 +83,15 @@ class PendingInit {
   // (Code::env_create; Code::bad_template when there is no init to execute).
   // The console's pty master comes back (made in the container's devpts).
   Result<UniqueFd> release();
+  // After release(), with Sandbox::ask_quota: until somebody reads from it, quotactl(2) waits; closed, it is ENOSYS.
+  UniqueFd take_listener() { return std::move(listener_); }
 
  private:
   friend Result<PendingInit> clone_init(InitSpec spec);
   PendingInit() = default;
   pid_t pid_ = -1;
   UniqueFd pidfd_;
-  UniqueFd sync_;
+  UniqueFd sync_, listener_;
   bool done_ = false;
 };
 
@@ -119,6 +124,7 @@ struct EnterSpec {
   int stdio[3] = {0, 1, 2};
   bool pty = false;  // give it a controlling pty of the container's devpts; the master is proxied to 0/1
   std::optional<std::chrono::seconds> timeout;
+  std::function<void(UniqueFd)> on_listener;  // gets it when sandbox.ask_quota
 };
 // Runs a command in all namespaces, cgroups, with the capabilities and the seccomp filter of the container.
 // Returns its exit status, 128+signal when killed. Forwards SIGINT, SIGTERM, SIGHUP, SIGWINCH when on a pty.

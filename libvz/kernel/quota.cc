@@ -135,11 +135,16 @@ Result<> set_grace(int fd, QuotaType type, const QuotaGrace& grace) {
   return {};
 }
 
-Result<> enforce_quota(int fd, QuotaType type) {
+Result<> enforce_quota(int fd, QuotaType type, bool on) {
   constexpr unsigned kFlags[] = {FS_QUOTA_UDQ_ENFD, FS_QUOTA_GDQ_ENFD, FS_QUOTA_PDQ_ENFD};
   unsigned flags = kFlags[static_cast<unsigned>(type)];
-  if (call(fd, Q_XQUOTAON, type, 0, &flags) != 0 && errno != EEXIST) return failed(type, "switch on the");
+  if (call(fd, on ? Q_XQUOTAON : Q_XQUOTAOFF, type, 0, &flags) != 0 && errno != EEXIST)
+    return failed(type, on ? "switch on the" : "switch off the");
   return {};
+}
+
+int quotactl_on(int fd, std::uint32_t command, unsigned type, std::uint32_t id, void* data) {
+  return ::syscall(SYS_quotactl_fd, fd, QCMD(command, type), id, data) == 0 ? 0 : errno;
 }
 
 }  // namespace vz

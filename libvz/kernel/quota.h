@@ -49,7 +49,9 @@ Result<> set_quota_until(int fd, QuotaType type, std::uint32_t id, std::optional
                          std::optional<std::int64_t> inodes_until);
 Result<QuotaGrace> get_grace(int fd, QuotaType type);
 Result<> set_grace(int fd, QuotaType type, const QuotaGrace& grace);
-// Makes limits hold on a mounted file system that counts already (ext4 mounted without prjquota and the like).
-Result<> enforce_quota(int fd, QuotaType type);
+// Makes limits hold, or not, on a mounted file system that counts already (ext4 mounted without prjquota and the like).
+Result<> enforce_quota(int fd, QuotaType type, bool on = true);
+// A call whose arguments somebody else has made: 0 or errno.
+int quotactl_on(int fd, std::uint32_t command, unsigned type, std::uint32_t id, void* data);
 
 }  // namespace vz

@@ -16,7 +16,9 @@ namespace vz {
 Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox) {
   SandboxPlan plan;
   plan.capabilities = sandbox.capabilities;
-  if (sandbox.seccomp) plan.seccomp = VZ_TRY(compile_seccomp(sandbox.nesting));
+  if (!sandbox.seccomp) return plan;
+  plan.ask_quota = sandbox.ask_quota;
+  plan.seccomp = VZ_TRY(compile_seccomp(sandbox.nesting, sandbox.ask_quota));
   return plan;
 }
 
@@ -39,7 +41,7 @@ void reset_signals() {
   (void)::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-int enter_sandbox(const SandboxPlan& plan) {
+int enter_sandbox(const SandboxPlan& plan, int* listener) {
   for (unsigned cap = 0; cap < 64; ++cap) {
     if (plan.capabilities >> cap & 1) continue;
     if (::prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
@@ -47,7 +49,7 @@ int enter_sandbox(const SandboxPlan& plan) {
       return -1;
     }
   }
-  return plan.seccomp.empty() ? 0 : load_seccomp(plan.seccomp);
+  return plan.seccomp.empty() ? 0 : load_seccomp(plan.seccomp, plan.ask_quota ? listener : nullptr);
 }
 
 }  // namespace vz

@@ -10,6 +10,7 @@ namespace vz {
 struct SandboxPlan {
   std::uint64_t capabilities = 0;
   SeccompProgram seccomp;  // empty: none
+  bool ask_quota = false;  // the filter has a listener
 };
 
 Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox);
@@ -19,7 +20,8 @@ Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox);
 int become_root();
 // Default signal dispositions, none blocked.
 void reset_signals();
-// Drops what is outside the bounding set, then loads the filter: call last.
-int enter_sandbox(const SandboxPlan& plan);
+// Drops what is outside the bounding set, then loads the filter: call last. `listener` is set if the filter has one: to
+// be sent to the parent and closed.
+int enter_sandbox(const SandboxPlan& plan, int* listener);
 
 }  // namespace vz

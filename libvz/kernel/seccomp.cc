@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <span>
 
 #include <linux/seccomp.h>
 
@@ -49,8 +50,6 @@ constexpr Rule kHostRules[] = {
     {"iopl", EPERM},
     {"ioperm", EPERM},
     {"lookup_dcookie", EPERM},
-    {"quotactl", EPERM},
-    {"quotactl_fd", EPERM},
     {"acct", EPERM},
     {"nfsservctl", ENOSYS},
     {"settimeofday", EPERM},  // adjtimex stays: timedatectl reads with it, and the kernel refuses to set
@@ -58,6 +57,8 @@ constexpr Rule kHostRules[] = {
     {"clock_settime64", EPERM},
     {"stime", EPERM},
 };
+
+constexpr Rule kQuotaRules[] = {{"quotactl", EPERM}, {"quotactl_fd", EPERM}};
 
 // Refused unless nesting is on: what CRIU cannot dump (Documentation: migratable by construction).
 constexpr Rule kMigratableRules[] = {
@@ -76,13 +77,13 @@ Result<> check(int rc, std::string_view what) {
 }
 
 // Names that libseccomp or one architecture does not know are skipped: the kernel has no such call either.
-Result<> add_rules(scmp_filter_ctx context, const Rule* rules, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    int number = seccomp_syscall_resolve_name(rules[i].syscall);
+Result<> add_rules(scmp_filter_ctx context, std::span<const Rule> rules, bool ask = false) {
+  for (const Rule& rule : rules) {
+    int number = seccomp_syscall_resolve_name(rule.syscall);
     if (number == __NR_SCMP_ERROR) continue;
-    int rc = seccomp_rule_add(context, SCMP_ACT_ERRNO(rules[i].error), number, 0);
+    int rc = seccomp_rule_add(context, ask ? SCMP_ACT_NOTIFY : SCMP_ACT_ERRNO(rule.error), number, 0);
     if (rc == -EDOM || rc == -EFAULT) continue;
-    VZ_TRY(check(rc, rules[i].syscall));
+    VZ_TRY(check(rc, rule.syscall));
   }
   return {};
 }
@@ -133,26 +134,31 @@ Result<SeccompProgram> export_program(scmp_filter_ctx context) {
 
 }  // namespace
 
-Result<SeccompProgram> compile_seccomp(bool nesting) {
+Result<SeccompProgram> compile_seccomp(bool nesting, bool ask_quota) {
   Context context(seccomp_init(SCMP_ACT_ALLOW));
   if (!context) return fail(Code::system, "seccomp: cannot create a filter");
   // A foreign architecture (there is none on a 64-bit x86 or ARM kernel) is refused, not killed.
   VZ_TRY(check(seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS)), "set the default"));
   (void)seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // binary tree; since libseccomp 2.5
   VZ_TRY(add_architectures(context.get()));
-  VZ_TRY(add_rules(context.get(), kHostRules, std::size(kHostRules)));
+  VZ_TRY(add_rules(context.get(), kHostRules));
+  VZ_TRY(add_rules(context.get(), kQuotaRules, ask_quota));
   if (!nesting) {
-    VZ_TRY(add_rules(context.get(), kMigratableRules, std::size(kMigratableRules)));
+    VZ_TRY(add_rules(context.get(), kMigratableRules));
     VZ_TRY(add_namespace_rules(context.get()));
   }
   return export_program(context.get());
 }
 
-int load_seccomp(const SeccompProgram& program) {
+int load_seccomp(const SeccompProgram& program, int* listener) {
   sock_fprog fprog{};
   fprog.len = static_cast<unsigned short>(program.size());
   fprog.filter = const_cast<sock_filter*>(program.data());
-  return static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &fprog));
+  unsigned flags = listener ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
+  int rc = static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &fprog));
+  if (!listener || rc < 0) return rc;
+  *listener = rc;
+  return 0;
 }
 
 }  // namespace vz

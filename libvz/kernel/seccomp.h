@@ -14,10 +14,12 @@ namespace vz {
 using SeccompProgram = std::vector<sock_filter>;
 
 // Compiled by libseccomp for this machine's architectures. `nesting` allows namespaces, clone3, io_uring, keyrings.
-Result<SeccompProgram> compile_seccomp(bool nesting);
+// `ask_quota`: quotactl and quotactl_fd are answered by who holds the listener (quota_call.h).
+Result<SeccompProgram> compile_seccomp(bool nesting, bool ask_quota = false);
 
 // In the child: loads it without no_new_privs, so that setuid programs work; needs CAP_SYS_ADMIN in the caller's user
-// namespace. 0 or -1 with errno.
-int load_seccomp(const SeccompProgram& program);
+// namespace. 0 or -1 with errno. With `listener` it is the filter's notification descriptor, close-on-exec; a process
+// has one at most (EBUSY).
+int load_seccomp(const SeccompProgram& program, int* listener = nullptr);
 
 }  // namespace vz

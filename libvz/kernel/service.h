@@ -22,6 +22,8 @@ class ServiceManager {
   void notify(std::string_view text, int fd = -1) const;  // best effort, as sd_notify is
   void ready() const { notify("READY=1"); }
   void store(const std::string& name, int fd) const { notify("FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, fd); }
+  // Dropped by the manager itself when it hangs up.
+  void store_until_hangup(const std::string& name, int fd) const { notify("FDSTORE=1\nFDNAME=" + name, fd); }
   void forget(const std::string& name) const { notify("FDSTOREREMOVE=1\nFDNAME=" + name); }
   void close() { sock_.reset(); }
 

@@ -21,6 +21,7 @@ enum class VzdOp : std::uint32_t {
   adopt = 1,    // fds: console master (optional), pidfd of init: always last
   console = 2,  // reply carries a duplicate of the master; the connection is the lease
   hold = 3,     // the connection is the hold
+  quota = 4,    // fds: the listener of a seccomp filter that asks for quotactl(2)
 };
 
 struct VzdRequest {
