@@ -83,6 +83,8 @@ int run_vswap(Invocation&);
 int run_migrate(Invocation&);
 int run_agent(Invocation&);
 int run_metrics(Invocation&);
+int run_quota(Invocation&);
+int run_quota_switch(Invocation&);
 int run_boot_start(Invocation&);
 int run_boot_stop(Invocation&);
 int run_help(Invocation&);

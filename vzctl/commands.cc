@@ -81,6 +81,11 @@ constexpr Option kVswapOptions[] = {
      Values::file},
     {"-j,--json", nullptr, "Print one JSON object"},
 };
+constexpr Option kQuotaOptions[] = {
+    {"--blocks", "SOFT[:HARD]", "Limit of space; a number is KiB, suffixes K, M, G, T; 0: none. grace: seconds"},
+    {"--inodes", "SOFT[:HARD]", "Limit of files and directories; 0: none. grace: seconds"},
+    {"-j,--json", nullptr, "Print JSON, space in bytes"},
+};
 constexpr Option kHelpOptions[] = {
     {"--rst", "PART",
      "Print a part of the manual as reStructuredText: commands, globals, options, keys, hostkeys, vzlist or columns"}};
@@ -315,6 +320,31 @@ std::vector<Command> work_commands() {
        run_vswap,
        Settings::none,
        true},
+      {"quota",
+       {},
+       Needs::container,
+       "CTID report | CTID user|group NAME [--blocks S[:H]] [--inodes S[:H]] | CTID grace [--blocks SEC] [--inodes "
+       "SEC]",
+       "Show and set disk quotas of users and groups inside",
+       "Works on running and on stopped containers. report shows what each user and group has and may have; NAME is a "
+       "name "
+       "in the container's own /etc/passwd or /etc/group, or a number. What is not given stays; without --blocks and "
+       "--inodes it is shown. grace sets for how long soft limits may be exceeded (image layout). Limits are enforced "
+       "when --quotaugidlimit is not 0; they are in the container's file system and survive restarts and crashes.",
+       kQuotaOptions,
+       2,
+       run_quota},
+      {"quotaon",
+       {"quotaoff", "quotainit"},
+       Needs::container,
+       "CTID",
+       "Answer scripts that switch disk quotas",
+       "Disk limits are kept by the file system: they are on whenever it is mounted and never have to be counted. "
+       "quotaon "
+       "and quotainit say so; quotaoff is refused with the dir layout, where it would lift a limit.",
+       {},
+       0,
+       run_quota_switch},
       {"metrics",
        {},
        Needs::host,
@@ -348,9 +378,6 @@ std::vector<Command> planned_commands() {
       planned("snapshot-list", {}, "CTID", "List snapshots"),
       planned("convert", {}, "CTID --layout LAYOUT", "Convert to another layout"),
       planned("compact", {}, "CTID", "Give unused blocks of the image back"),
-      planned("quotaon", {}, "CTID", "Switch the disk quota on"),
-      planned("quotaoff", {}, "CTID", "Switch the disk quota off"),
-      planned("quotainit", {}, "CTID", "Count the disk quota anew"),
   };
 }
 

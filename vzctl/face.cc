@@ -40,6 +40,9 @@ const std::vector<Face>& table() {
        "Shows what running containers are doing, again and again", vztop_options(), 0, 1000, Values::ctid, run_vztop},
       {"vzmigrate", "[-r yes|no] [--check-only] [-t] HOST CTID|NAME...", "Moves containers to another host",
        vzmigrate_options(), 2, 1000, Values::none, run_vzmigrate},
+      {"vzquota", "stat|show CTID [-t] | setlimit CTID [OPTIONS] | on|off|init|drop CTID",
+       "Shows and sets the disk limit of a container, for scripts of OpenVZ", vzquota_options(), 2, 2, Values::ctid,
+       run_vzquota},
       {"vz-exporter", "[--listen ADDRESS:PORT]", "Serves the metrics of containers to monitoring, over HTTP",
        vz_exporter_options(), 0, 0, Values::none, run_vz_exporter},
   };

@@ -11,6 +11,7 @@
 #include <vz/beancounters.h>
 #include <vz/container.h>
 #include <vz/pressure.h>
+#include <vz/quota.h>
 #include <vz/usage.h>
 #include <vz/version.h>
 #include "vzctl/command.h"
@@ -31,6 +32,7 @@ struct Running {
   vz::Sample sample;
   vz::Pressure pressure;
   std::optional<vz::UbSnapshot> beancounters;
+  vz::QuotaEventCounts quota_events;
 };
 
 struct Snapshot {
@@ -61,7 +63,8 @@ vz::Result<Snapshot> read_snapshot(const vz::Host& host) {
   auto beancounters = read_beancounters(host, ids);
   for (size_t i = 0; i < ids.size(); ++i)
     out.running.push_back({ids[i], running[i].config.get("NAME").value_or(""), samples[i], pressures[i],
-                           i < beancounters.size() ? std::optional(beancounters[i]) : std::nullopt});
+                           i < beancounters.size() ? std::optional(beancounters[i]) : std::nullopt,
+                           vz::read_quota_events(host, ids[i]).value_or(vz::QuotaEventCounts{})});
   return out;
 }
 
@@ -214,6 +217,15 @@ void add_beancounters(MetricText& text, const Snapshot& s) {
       [](Row r) { return r.failcnt; });
 }
 
+void add_quota_events(MetricText& text, const Snapshot& s) {
+  text.family("vz_quota_events", Type::counter, "",
+              "Disk limits met since the start, by users inside too, as vzd heard.");
+  for (const auto& ct : s.running)
+    for (auto [event, count] : {std::pair("soft", ct.quota_events.soft), std::pair("grace", ct.quota_events.grace),
+                                std::pair("hard", ct.quota_events.hard)})
+      text.add(of(ct.id, {{"event", event}}), count);
+}
+
 // Lead and continuation bytes fit; nobody reads the code points, so long forms need not be told apart.
 bool is_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
@@ -280,6 +292,7 @@ vz::Result<std::string> render_metrics(const vz::Host& host) {
   add_readings(text, s);
   add_pressure(text, s);
   add_beancounters(text, s);
+  add_quota_events(text, s);
   return std::move(text).finish();
 }
 
