@@ -23,7 +23,8 @@ def install(*settings):
     with open("/etc/vz/vz.conf", "a", encoding="ascii") as conf:
         conf.write("\n" + "\n".join((f'TEMPLATE="{vzhost.TEMPLATES}"', *settings)) + "\n")
     vzhost.run(["systemd-tmpfiles", "--create"])
-    vzhost.run(["systemctl", "daemon-reload"], check=0)
+    if SYSTEMD:
+        vzhost.run(["systemctl", "daemon-reload"], check=0)
 
 
 def scope(ctid):
