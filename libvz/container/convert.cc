@@ -12,6 +12,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/rename.h"
+#include "libvz/kernel/sparse_file.h"
 
 namespace vz {
 

@@ -14,6 +14,7 @@
 #include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/process.h"
+#include "libvz/kernel/sparse_file.h"
 
 namespace vz {
 

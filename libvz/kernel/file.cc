@@ -359,12 +359,6 @@ Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t bytes) {
   return text;
 }
 
-Result<std::uint64_t> allocated_bytes(int fd) {
-  struct stat st;
-  if (::fstat(fd, &st) != 0) return fail_errno("stat");
-  return static_cast<std::uint64_t>(st.st_blocks) * 512;
-}
-
 Result<std::uint64_t> file_size(int fd) {
   struct stat st;
   if (::fstat(fd, &st) != 0) return fail_errno("stat");

@@ -60,8 +60,7 @@ Result<> sync_file_system(int fd);               // syncfs(2); also reports writ
 Result<std::string> read_head(int fd, std::size_t bytes);  // pread(2) from offset 0: at most that many
 Result<std::string> read_at(int fd, std::uint64_t offset, std::size_t bytes);  // the same from `offset`
 Result<std::uint64_t> file_size(int fd);
-Result<std::uint64_t> allocated_bytes(int fd);  // what a sparse file takes of its file system
-Result<std::uint64_t> file_offset(int fd);      // shared with every process that inherited the descriptor
+Result<std::uint64_t> file_offset(int fd);  // shared with every process that inherited the descriptor
 
 // statvfs(3) of the file system that holds `fd`: what an unprivileged writer can still take.
 struct FreeSpace {
