@@ -12,6 +12,7 @@ namespace vzctl {
 namespace {
 
 std::string text_or_dash(const char* text) { return text && *text ? text : "-"; }
+std::string text_or_dash(const std::string& text) { return text.empty() ? "-" : text; }
 
 Table feature_table(const vz::Features& features) {
   Table table{{{"name", "FEATURE", -1, {}},
@@ -25,7 +26,7 @@ Table feature_table(const vz::Features& features) {
                           {f.present ? "yes" : "no", f.present, f.present ? Tone::good : Tone::bad},
                           {f.detail.empty() ? "-" : f.detail, f.detail},
                           {text_or_dash(f.consequence), f.consequence ? Value(f.consequence) : Value()},
-                          {text_or_dash(f.remedy), f.remedy ? Value(f.remedy) : Value()}});
+                          {text_or_dash(f.remedy), f.remedy.empty() ? Value() : Value(f.remedy)}});
   return table;
 }
 
@@ -97,6 +98,8 @@ int run_check(Invocation& call) {
   auto format = chosen_format(call.options);
   if (!format) return finish(call.reporter, format.error());
   if (!call.options.words.empty()) return check_container(call, call.options.words.front(), *format);
+  if (call.options.has("--fix"))
+    if (auto fixed = vz::fix_features(*call.host, call.reporter); !fixed) return finish(call.reporter, fixed.error());
   const vz::Features& features = call.host->features();
   std::string text = *format == Format::table ? for_people(features, use_color(call.reporter.color(), 1))
                                               : render(feature_table(features), *format, {});

@@ -78,6 +78,8 @@ int run_suspend(Invocation&);
 int run_resume(Invocation&);
 int run_mount(Invocation&);
 int run_umount(Invocation&);
+int run_convert(Invocation&);
+int run_compact(Invocation&);
 int run_check(Invocation&);
 int run_vswap(Invocation&);
 int run_migrate(Invocation&);

@@ -71,7 +71,12 @@ constexpr Option kSetOptions[] = {
     {"--skip_arpdetect", nullptr, nullptr},
 };
 constexpr Option kDestroyOptions[] = {{"--force", nullptr, "Do not ask on a terminal"}};
+constexpr Option kConvertOptions[] = {
+    {"--ve_layout,--velayout,--layout", "image|dir", "The layout to convert to (ploop and simfs are aliases)"},
+};
 constexpr Option kCheckOptions[] = {
+    {"--fix", nullptr,
+     "First do what is missing and needs neither unmounting nor a restart: project quota switched on"},
     {"-j,--json", nullptr, "Print JSON"},
     {"--format", "FORMAT", "table, json, csv or yaml", Values::format},
 };
@@ -223,6 +228,30 @@ std::vector<Command> lifecycle_commands() {
        run_umount,
        Settings::none,
        true},
+      {"convert",
+       {},
+       Needs::container,
+       "CTID [--layout image|dir]",
+       "Convert a stopped container to another layout",
+       "Its files are copied beside the old ones, with owners, links, holes, access lists and attributes; then both "
+       "change places. Killed before that, the container is as it was. An image takes its size from --diskspace of the "
+       "configuration. Sockets are not copied.",
+       kConvertOptions,
+       0,
+       run_convert,
+       Settings::none,
+       true},
+      {"compact",
+       {},
+       Needs::container,
+       "CTID",
+       "Give blocks that the image does not use back to the host",
+       "The container may run. Nothing happens with the dir layout, which uses no more than its files do.",
+       {},
+       0,
+       run_compact,
+       Settings::none,
+       true},
   };
 }
 
@@ -283,7 +312,7 @@ std::vector<Command> work_commands() {
       {"check",
        {},
        Needs::host,
-       "[CTID] [--json|--format FORMAT]",
+       "[CTID] [--fix] [--json|--format FORMAT]",
        "Print what this host can and cannot do, or what keeps a container from being saved",
        "Without CTID: one line for each kernel feature, and for each missing one what does not work and what to do. With "
        "the CTID of a running container: what suspend could not save or would change, by process, and what to do; the "
@@ -376,8 +405,6 @@ std::vector<Command> planned_commands() {
       planned("snapshot-mount", {}, "CTID --id UUID --target DIR", "Mount a snapshot"),
       planned("snapshot-umount", {}, "CTID --id UUID", "Unmount a snapshot"),
       planned("snapshot-list", {}, "CTID", "List snapshots"),
-      planned("convert", {}, "CTID --layout LAYOUT", "Convert to another layout"),
-      planned("compact", {}, "CTID", "Give unused blocks of the image back"),
   };
 }
 

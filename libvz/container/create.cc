@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // create and destroy. Order of effects, chosen so that a kill at any point leaves something that create or
 // destroy finish: PRIVATE.tmp (removed by the next call) -> ID.conf -> PRIVATE -> name.
-#include <algorithm>
-
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
@@ -13,6 +11,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/names.h"
 #include "libvz/container/network.h"
+#include "libvz/container/private_plan.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/samples.h"
 #include "libvz/container/state.h"
@@ -25,8 +24,6 @@
 namespace vz {
 
 namespace {
-
-std::string temporary_private(const std::string& private_path) { return private_path + ".tmp"; }
 
 // Settings of the new container: sample, then options; what an earlier, killed create wrote is not kept.
 Result<Config> new_config(const Host& host, const CreateOptions& options, const std::string& ostemplate) {
@@ -48,31 +45,6 @@ Result<std::string> choose_template(const Host& host, const CreateOptions& optio
     return fail(Error(Code::no_ostemplate, "OS template is not specified")
                     .with_hint("give --ostemplate NAME; `vztmpl list` shows what is there"));
   return *name;
-}
-
-// One inode for each 8 KiB at the most: a sample's number on a small disk would leave no room for files. What the
-// admin asked for by --diskinodes is taken as it is.
-std::uint64_t fitting_inodes(std::uint64_t configured, std::uint64_t disk_bytes, bool asked_for) {
-  constexpr std::uint64_t kBytesPerInode = 8192;
-  return asked_for ? configured : std::min(configured, disk_bytes / kBytesPerInode);
-}
-
-Result<PrivateSpec> plan_private(const Config& merged, Layout layout, const std::string& dest, std::string archive,
-                                 bool inodes_asked_for) {
-  PrivateSpec spec;
-  spec.dest = dest;
-  spec.layout = layout;
-  spec.archive = std::move(archive);
-  auto space = merged.limit("DISKSPACE");
-  if (space && space->limit != Limit::kUnlimited) spec.disk_bytes = space->limit * 1024;
-  if (layout == Layout::image && spec.disk_bytes == 0)
-    return fail(Error(Code::no_diskspace, "Error: diskspace not set (required for the image layout)")
-                    .with_hint("give --diskspace SIZE or a sample with DISKSPACE"));
-  auto inodes = merged.limit("DISKINODES");
-  if (!inodes || inodes->limit == Limit::kUnlimited) return spec;
-  spec.inodes =
-      layout == Layout::image ? fitting_inodes(inodes->limit, spec.disk_bytes, inodes_asked_for) : inodes->limit;
-  return spec;
 }
 
 // Everything that can be refused before anything is written.
@@ -127,17 +99,20 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   reporter.info(fmt::format("Creating container private area ({})", ostemplate));
   reporter.step("create.idmap");
   spec.idmap = VZ_TRY(allocate_idmap(*host_, id_));
-  VZ_TRY(remove_tree(spec.dest));
+  VZ_TRY(remove_private(spec.dest));
   reporter.step("create.private");
   auto slash = private_path.rfind('/');
   VZ_TRY(make_dirs(private_path.substr(0, slash), 0755));
   // Not for other users of the host: `vzctl mount` shows the container's files with the ids that they have inside.
   VZ_TRY(make_dirs(host_->root_path(id_, merged), 0700));
   if (auto made = make_private(spec, reporter); !made) {
-    (void)remove_tree(spec.dest);
+    (void)remove_private(spec.dest);
     (void)release_idmap(*host_, id_);
     return fail(std::move(made).error());
   }
+  if (spec.layout == Layout::dir)
+    if (auto agreed = agree_on_grace(*host_, spec.dest, spec.disk); !agreed)
+      reporter.warn("Warning: " + agreed.error().message());
   reporter.info("Performing postcreate actions");
   reporter.step("create.config");
   VZ_TRY(make_dirs(host_->paths().etc + "/conf", 0755));
@@ -176,13 +151,13 @@ Result<> destroy_locked(Context& ct) {
   // Moved aside first: from here on the container does not exist, however long removal takes.
   auto aside = temporary_private(ct.private_path);
   reporter.step("destroy.aside");
-  VZ_TRY(remove_tree(aside));
+  VZ_TRY(remove_private(aside));
   if (exists(ct.private_path)) VZ_TRY(rename_durably(ct.private_path, aside));
   reporter.step("destroy.name");
   if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, ct.id));
   // The private area before the configuration: killed in between, `destroy` still finds the container.
   reporter.step("destroy.private");
-  VZ_TRY(remove_tree(aside));
+  VZ_TRY(remove_private(aside));
   reporter.step("destroy.usage");
   end_usage(host, ct.id, ct.config.get("NAME").value_or(""), reporter);
   reporter.step("destroy.dump");

@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "libvz/container/unpack.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 
@@ -13,24 +12,16 @@ namespace vz {
 
 std::string dir_path(const std::string& private_path) { return private_path + "/fs"; }
 
-Result<> check_dir_limits(const PrivateSpec& spec) {
-  if (spec.disk_bytes == 0 && spec.inodes == 0) return {};
-  const char* what = spec.disk_bytes ? "--diskspace" : "--diskinodes";
-  return fail(Error(Code::unsupported, fmt::format("{} cannot be enforced with the dir layout: no project quota "
-                                                   "on the file system of {}",
-                                                   what, spec.dest))
-                  .with_hint(fmt::format("use --layout image, or {} unlimited", what)));
-}
-
 Result<> make_dir(const PrivateSpec& spec, Reporter& reporter) {
   auto dir = dir_path(spec.dest);
   reporter.step("create.dir");
   VZ_TRY(make_dirs(dir, 0755));
   VZ_TRY(set_owner(dir, spec.idmap.base, spec.idmap.base));
+  VZ_TRY(start_dir_quota(spec.dest, spec.idmap, spec.disk));
   UniqueFd mount = VZ_TRY(clone_mount(AT_FDCWD, dir, false));
   VZ_TRY(set_attrs(mount.get(), MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, false));
   reporter.step("create.unpack");
-  return unpack_archive(spec.archive, mount, false, spec.idmap, reporter);
+  return fill_tree(spec, mount, spec.disk.any(), reporter);
 }
 
 Result<RootMount> mount_dir(const std::string& dir, IdMap idmap, const RootOptions& options, bool host_view) {

@@ -13,8 +13,7 @@ namespace vz {
 
 std::string dir_path(const std::string& private_path);
 
-// Refuses a disk limit, which nothing on a host without project quota would enforce (Code::unsupported).
-Result<> check_dir_limits(const PrivateSpec& spec);
+// Code::unsupported for a disk limit that this file system cannot enforce.
 Result<> make_dir(const PrivateSpec& spec, Reporter& reporter);
 Result<RootMount> mount_dir(const std::string& dir, IdMap idmap, const RootOptions& options, bool host_view);
 

@@ -6,13 +6,20 @@
 #include <array>
 #include <map>
 
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
 #include <vz/beancounters.h>
+#include <vz/host.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/dir_quota.h"
 #include "libvz/container/vswap_device.h"
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/bpf_loader.h"
 #include "libvz/kernel/features.h"
+#include "libvz/kernel/file.h"
 
 namespace vz {
 
@@ -26,8 +33,8 @@ constexpr unsigned kCapSysResource = 24;
 
 struct Adder {
   Features& out;
-  void operator()(const char* name, Finding f, const char* consequence, const char* remedy) {
-    out.add({name, f.present, std::move(f.detail), consequence, remedy});
+  void operator()(const char* name, Finding f, const char* consequence, std::string remedy) {
+    out.add({name, f.present, std::move(f.detail), consequence, std::move(remedy)});
   }
 };
 
@@ -78,12 +85,18 @@ void add_bpf(Adder add) {
       "boot with lsm=…,bpf; a kernel with CONFIG_BPF_LSM and CONFIG_DEBUG_INFO_BTF");
 }
 
-void add_storage(Adder add, const HostPaths& paths) {
+void add_project_quota(Adder add, const std::string& areas) {
+  const auto dir = existing_dir(areas);
+  const auto support = quota_support(dir);
+  add("fs.project_quota", {support.enforced, support.enforced ? "enforced at " + dir : support.why},
+      "the dir layout refuses --diskspace; the image layout does not need it",
+      support.remedy.empty() ? "put the private areas on ext4 or XFS with project quota" : support.remedy);
+}
+
+void add_storage(Adder add, const std::string& areas) {
   add("loop", find_loop(), "no image layout: --diskspace cannot be enforced", "modprobe loop");
   add("fs.ext4", find_filesystem("ext4"), "no image layout: --diskspace cannot be enforced", "modprobe ext4");
-  add("fs.project_quota", find_project_quota(paths.lib),
-      "the dir layout refuses --diskspace; the image layout does not need it",
-      "tune2fs -O quota,project on the unmounted file system, then mount it with -o prjquota");
+  add_project_quota(add, areas);
 }
 
 void add_devices_and_network(Adder add) {
@@ -186,18 +199,31 @@ void add_beancounters(Adder add) {
 
 }  // namespace
 
-Features probe_features(const HostPaths& paths, const CgroupHost& cgroups) {
+Features probe_features(const HostPaths& paths, const CgroupHost& cgroups, const std::string& areas) {
   Features out;
   Adder add{out};
   add_kernel(add);
   add_cgroups(add, cgroups);
   add_bpf(add);
-  add_storage(add, paths);
+  add_storage(add, areas);
   add_devices_and_network(add);
   add_services(add);
   add_vswap(add, paths, cgroups);
   add_beancounters(add);
   return out;
+}
+
+Result<> fix_features(const Host& host, Reporter& reporter) {
+  const auto dir = existing_dir(host.private_areas());
+  const auto support = quota_support(dir);
+  if (support.enforced) return {};
+  if (!support.online)
+    return fail(Error(Code::unsupported, "fs.project_quota: " + support.why).with_hint(support.remedy));
+  UniqueFd fd = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
+  reporter.step("fix.project_quota");
+  VZ_TRY(enforce_quota(fd.get(), QuotaType::project));
+  reporter.info(fmt::format("Project quota is enforced at {} now; for the next boot put prjquota in /etc/fstab", dir));
+  return {};
 }
 
 }  // namespace vz

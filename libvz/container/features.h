@@ -8,6 +8,7 @@
 namespace vz {
 
 // Everything that `vzctl check` shows, asked of the running kernel. Takes some milliseconds.
-Features probe_features(const HostPaths& paths, const CgroupHost& cgroups);
+// `areas`: the directory that holds the private areas, or will.
+Features probe_features(const HostPaths& paths, const CgroupHost& cgroups, const std::string& areas);
 
 }  // namespace vz

@@ -127,10 +127,15 @@ std::string Host::dump_dir() const { return impl_->path("DUMPDIR"); }
 std::string Host::private_path(Ctid id, const Config& ct) const { return impl_->ct_path("VE_PRIVATE", id, ct); }
 std::string Host::root_path(Ctid id, const Config& ct) const { return impl_->ct_path("VE_ROOT", id, ct); }
 
+std::string Host::private_areas() const {
+  auto path = impl_->ct_path("VE_PRIVATE", Ctid(0), Config());
+  return path.substr(0, std::max<std::size_t>(1, path.rfind('/')));
+}
+
 const Features& Host::features() const {
   if (!impl_->features) {
     auto cgroups = CgroupHost::probe();
-    impl_->features = probe_features(impl_->paths, cgroups ? *cgroups : CgroupHost());
+    impl_->features = probe_features(impl_->paths, cgroups ? *cgroups : CgroupHost(), private_areas());
   }
   return *impl_->features;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/image.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -8,12 +9,12 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
-#include "libvz/container/unpack.h"
 #include "libvz/kernel/ext4.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/process.h"
+#include "libvz/kernel/sparse_file.h"
 
 namespace vz {
 
@@ -35,7 +36,7 @@ std::vector<std::string> mkfs_command(const std::string& image, std::uint64_t in
   std::vector<std::string> argv = {"mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-I", "256", "-e", "remount-ro"};
   std::string features = kFeatures, extended = "lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0";
   if (quota) {
-    features += ",quota,project";
+    features += ",quota";  // of users and groups inside; a project quota would be of no use there
     extended += ",quotatype=usrquota:grpquota";
   }
   argv.insert(argv.end(), {"-O", features, "-E", extended});
@@ -121,6 +122,17 @@ Result<> check_if_needed(const std::string& image, bool fsck, Reporter& reporter
   return {};
 }
 
+std::string mount_hint(const std::string& image) {
+  auto file = open_file(image, O_RDONLY | O_NONBLOCK);
+  auto state = file ? read_ext4_state(file->get()) : Result<Ext4State>(fail(std::move(file).error()));
+  if (state && state->quota && !state->errors)
+    return fmt::format(
+        "see dmesg; the image's quotas need quota_v2: modprobe quota_v2, or do without them: "
+        "tune2fs -O ^quota,^project {}",
+        image);
+  return fmt::format("see dmesg; check it with: e2fsck -f -n {}", image);
+}
+
 // A loop device on the image: the one that serves another mount of it, or a new one. Holding its descriptor keeps it.
 Result<LoopDevice> hold_loop(const std::string& image, bool fsck, Reporter& reporter) {
   if (auto path = VZ_TRY(find_loop(image)); !path.empty()) {
@@ -171,7 +183,7 @@ Result<> make_image(const PrivateSpec& spec, Reporter& reporter) {
     UniqueFd userns = VZ_TRY(make_userns(spec.idmap));
     VZ_TRY(set_idmap(first.mount.get(), userns));
     reporter.step("create.unpack");
-    VZ_TRY(unpack_archive(spec.archive, first.mount, true, spec.idmap, reporter));
+    VZ_TRY(fill_tree(spec, first.mount, true, reporter));
     first.mount.reset();
     // Unmounting wrote what had only been in the journal. A full host lets that fail, and only the device knows.
     VZ_TRY_CTX(sync_file(first.loop.fd.get()), "write to " + image);
@@ -187,11 +199,8 @@ Result<RootMount> mount_image(const std::string& image, IdMap idmap, const RootO
   if (host_view) attrs |= MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
   auto mount = mount_device(loop.path, options.ext4, attrs);
   if (!mount)
-    return fail(std::move(mount)
-                    .error()
-                    .context("mount " + image)
-                    .with_code(Code::mount_image)
-                    .with_hint(fmt::format("see dmesg; check it with: e2fsck -f -n {}", image)));
+    return fail(
+        std::move(mount).error().context("mount " + image).with_code(Code::mount_image).with_hint(mount_hint(image)));
   if (!host_view) {
     UniqueFd userns = VZ_TRY(make_userns(idmap));
     VZ_TRY_CTX(set_idmap(mount->get(), userns), "mount " + image);
@@ -217,6 +226,26 @@ Result<> grow_image_online(const std::string& image, const std::string& device, 
   VZ_TRY(loop_set_capacity(device));
   VZ_TRY_CTX(grow_mounted_ext4(mount.get(), bytes), image);
   return {};
+}
+
+Result<std::uint64_t> compact_image(const std::string& image, const std::string& device, IdMap idmap,
+                                    Reporter& reporter) {
+  UniqueFd file = VZ_TRY(open_file(image, O_RDONLY | O_NONBLOCK));
+  const auto before = VZ_TRY(allocated_bytes(file.get()));
+  reporter.step("compact.mount");
+  RootMount root;
+  if (device.empty())
+    root = VZ_TRY(mount_image(image, idmap, {}, /*host_view=*/true, /*fsck=*/true, reporter));
+  else
+    root.mount = VZ_TRY_CTX(mount_device(device, {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC), "mount " + device);
+  reporter.step("compact.trim");
+  if (auto trimmed = trim_mounted(root.mount.get()); !trimmed)
+    return fail(std::move(trimmed).error().context(image).with_hint(
+        "the host's file system must be able to punch holes into files, as ext4 and XFS are"));
+  UniqueFd top = VZ_TRY(open_at(root.mount.get(), ".", O_RDONLY | O_DIRECTORY));
+  VZ_TRY(sync_file_system(top.get()));
+  const auto after = VZ_TRY(allocated_bytes(file.get()));
+  return before - std::min(before, after);
 }
 
 Result<> resize_image_offline(const std::string& image, std::uint64_t bytes, Reporter& reporter) {

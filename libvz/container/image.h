@@ -25,6 +25,9 @@ Result<RootMount> mount_image(const std::string& image, IdMap idmap, const RootO
 // The container runs on `device`.
 Result<> grow_image_online(const std::string& image, const std::string& device, std::uint64_t bytes,
                            Reporter& reporter);
+// Discards what is free; `device` empty: the container does not run. Returns how much smaller the file became.
+Result<std::uint64_t> compact_image(const std::string& image, const std::string& device, IdMap idmap,
+                                    Reporter& reporter);
 Result<> resize_image_offline(const std::string& image, std::uint64_t bytes, Reporter& reporter);
 
 // The number in "Estimated minimum size of the filesystem: N" of resize2fs -P, in blocks. Pure.

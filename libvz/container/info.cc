@@ -6,6 +6,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
+#include "libvz/container/dir_quota.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/oom.h"
 #include "libvz/container/rootfs.h"
@@ -83,11 +84,22 @@ ContainerInfo info_of(const Host& host, Ctid id, const Traces& traces) {
 }
 
 // The pid stays this process's while we hold its pidfd and it lives; a reading of a dead one is no reading.
+// A directory shows the limit as the size of the file system to statfs(2), and of all else the host's numbers.
+Result<DiskUsage> counted_usage(const std::string& private_path) {
+  auto now = dir_usage(private_path);
+  if (!now) return fail(Code::unsupported, "the file system does not count what the container uses");
+  auto bound = [](std::uint64_t soft, std::uint64_t hard) { return soft != 0 ? soft : hard; };
+  return DiskUsage{now->bytes, bound(now->limits.soft_bytes, now->limits.hard_bytes), now->inodes,
+                   bound(now->limits.soft_inodes, now->limits.hard_inodes)};
+}
+
 Result<DiskUsage> disk_usage_of(const Host& host, const ContainerInfo& info) {
+  const auto private_path = host.private_path(info.id, info.config);
+  if (auto layout = private_layout(private_path); layout && *layout == Layout::dir) return counted_usage(private_path);
   auto init = VZ_TRY(running_init(host, info.id, read_boot_id()));
   if (!init) return fail(Code::not_running, "Container is not running");
   auto pidfd = VZ_TRY(open_process(*init));
-  auto disk = root_usage(init->pid, host.private_path(info.id, info.config));
+  auto disk = root_usage(init->pid, private_path);
   VZ_TRY(open_process(*init));  // still the same: /proc/PID/root was this container's
   if (!disk) return fail(Code::unsupported, "the container's file system tells no usage");
   return *disk;
@@ -100,9 +112,9 @@ Sample sample_of(const Host& host, const SampleSources& sources, const Container
   auto disk = disk_usage_of(host, info);
   if (!disk) return s;
   s.disk_used = disk->bytes_used;
-  s.disk_total = disk->bytes_total;
+  if (disk->bytes_total != 0) s.disk_total = disk->bytes_total;
   s.inodes_used = disk->inodes_used;
-  s.inodes_total = disk->inodes_total;
+  if (disk->inodes_total != 0) s.inodes_total = disk->inodes_total;
   return s;
 }
 

@@ -8,6 +8,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/beancounter_limits.h"
+#include "libvz/container/dir_quota.h"
 #include "libvz/container/guest.h"
 #include "libvz/container/guest_settings.h"
 #include "libvz/container/limits.h"
@@ -197,7 +198,23 @@ Result<> plan_device_step(const LivePtr& live, const Config& from, const Config&
   return {};
 }
 
-Result<> plan_disk_step(const LivePtr& live, const Config& to, std::vector<LiveStep>* steps) {
+// `from` and `to` are merged configurations: a running container's snapshot is one.
+void plan_dir_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
+  auto put = [live](const DiskLimits& disk) -> Result<> {
+    VZ_TRY(change_dir_limits(live->ct.private_path, disk, live->ct.reporter));
+    return agree_on_grace(live->ct.host, live->ct.private_path, disk);
+  };
+  const auto before = disk_limits(from), after = disk_limits(to);
+  if (before == after) return;
+  steps->push_back({"diskquota", [=] { return put(after); }, [=] { (void)put(before); }});
+}
+
+Result<> plan_disk_step(const LivePtr& live, const Config& from, const Config& to, std::vector<LiveStep>* steps) {
+  if (VZ_TRY(private_layout(live->ct.private_path)) == Layout::dir) {
+    plan_dir_step(live, from, to, steps);
+    return {};
+  }
+  if (from.limit("DISKSPACE") == to.limit("DISKSPACE")) return {};
   auto space = to.limit("DISKSPACE");
   if (!space || space->limit == Limit::kUnlimited) return {};
   auto bytes = space->limit * 1024;
@@ -225,7 +242,7 @@ Result<std::vector<LiveStep>> plan_live_steps(Context& ct, const State& state, c
   if (any_changed(keys, {"NETIF"})) VZ_TRY(plan_netif_steps(live, from, to, &steps));
   if (any_changed(keys, {"HOSTNAME", "NAMESERVER", "SEARCHDOMAIN"})) plan_guest_step(live, from, to, &steps);
   if (any_changed(keys, {"DEVICES", "DEVNODES"})) VZ_TRY(plan_device_step(live, from, to, &steps));
-  if (any_changed(keys, {"DISKSPACE"})) VZ_TRY(plan_disk_step(live, to, &steps));
+  if (any_changed(keys, {"DISKSPACE", "DISKINODES", "QUOTATIME"})) VZ_TRY(plan_disk_step(live, from, to, &steps));
   return steps;
 }
 

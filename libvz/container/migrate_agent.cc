@@ -69,6 +69,7 @@ class Agent {
   std::optional<CtLock> lock_;
   MigrationJournal journal_;
   Layout layout_ = Layout::image;
+  DiskLimits disk_;
   std::uint64_t size_ = 0;
   UniqueFd image_;
   IdMap idmap_;
@@ -147,7 +148,9 @@ Answer Agent::check(const MigrationMessage& request) {
   if (exists(private_path))
     return fail(Code::private_exists, fmt::format("Private area already exists there in {}", private_path));
   VZ_TRY(check_room(private_path, VZ_TRY(request.number("bytes"))));
-  VZ_TRY(parse_layout(request.text("layout")));
+  const Layout layout = VZ_TRY(parse_layout(request.text("layout")));
+  if (layout == Layout::dir && request.text("force") != "yes")
+    VZ_TRY(check_dir_quota(private_path, disk_limits(merged)));
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host_.paths().lib));
   auto plan = VZ_TRY(plan_limits(merged, facts));
@@ -158,12 +161,14 @@ Answer Agent::check(const MigrationMessage& request) {
 
 Result<> Agent::make_area() {
   const auto dest = incoming_path(journal_);
-  VZ_TRY(remove_tree(dest));
+  VZ_TRY(remove_private(dest));
   VZ_TRY(make_dirs(dest.substr(0, dest.rfind('/')), 0755));
   VZ_TRY(make_dirs(dest, 0700));
   if (layout_ == Layout::dir) {
     VZ_TRY(make_dirs(dir_path(dest), 0755));
-    return set_owner(dir_path(dest), idmap_.base, idmap_.base);
+    VZ_TRY(set_owner(dir_path(dest), idmap_.base, idmap_.base));
+    // Where limits cannot hold, the start says so, or was forced.
+    return quota_support(dest).enforced ? start_dir_quota(dest, idmap_, disk_) : Result<>();
   }
   image_ = VZ_TRY(open_file(image_path(dest), O_RDWR | O_CREAT | O_EXCL, 0600));
   return set_file_size(image_.get(), size_);
@@ -184,7 +189,9 @@ Answer Agent::begin(const MigrationMessage& request) {
   journal_.side = "destination";
   journal_.phase = "incoming";
   journal_.peer = printable(request.text("source"));
-  journal_.private_path = host_.private_path(id, merged_config(host_, own));
+  const Config merged = merged_config(host_, own);
+  disk_ = disk_limits(merged);
+  journal_.private_path = host_.private_path(id, merged);
   if (exists(journal_.private_path))
     return fail(Code::private_exists, fmt::format("Private area already exists there in {}", journal_.private_path));
   reporter_.step("migrate.incoming");

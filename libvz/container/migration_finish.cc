@@ -16,7 +16,7 @@ namespace vz {
 std::string incoming_path(const MigrationJournal& journal) { return journal.private_path + ".incoming"; }
 
 Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal) {
-  VZ_TRY(remove_tree(incoming_path(journal)));
+  VZ_TRY(remove_private(incoming_path(journal)));
   if (!exists(host.config_path(id))) VZ_TRY(release_idmap(host, id));
   return remove_migration(host, id);
 }

@@ -103,14 +103,18 @@ constexpr Param kParams[] = {
      "Most I/O operations per second; 0 means no limit.", 0, 4294967295},
 
     {"DISKSPACE", "--diskspace", "SOFT[:HARD]", Kind::kib, Applies::online, "Disk",
-     "Size of the container's file system. A number is KiB; suffixes K, M, G, T, with a fraction if you like, as in "
-     "2G:2.2G. The hard value counts."},
+     "How much disk space the container may use. A number is KiB; suffixes K, M, G, T, with a fraction if you like, as "
+     "in 2G:2.2G. The soft value may be exceeded for --quotatime, the hard one never. With the image layout the hard "
+     "value is the size of the file system."},
     {"DISKINODES", "--diskinodes", "SOFT[:HARD]", Kind::count, Applies::online, "Disk",
      "Number of files and directories. The image layout takes it when the container is created."},
-    {"DISK_QUOTA", "--diskquota", "yes|no", Kind::yes_no, Applies::not_enforced, "Disk",
-     "Whether the container's disk limits are enforced. The image layout always enforces its size."},
-    {"QUOTATIME", "--quotatime", "SECONDS", Kind::number, Applies::not_enforced, "Disk",
-     "How long the soft disk limits may be exceeded, in seconds.", 0, 4294967295},
+    {"DISK_QUOTA", "--diskquota", "yes|no", Kind::yes_no, Applies::restart, "Disk",
+     "Whether the disk limits of the dir layout are enforced; yes unless set. The image layout always enforces its "
+     "size."},
+    {"QUOTATIME", "--quotatime", "SECONDS", Kind::number, Applies::online, "Disk",
+     "How long the soft disk limits may be exceeded, in seconds; with 0 the soft limits are the hard ones. For the dir "
+     "layout.",
+     0, 4294967295},
     {"QUOTAUGIDLIMIT", "--quotaugidlimit", "N", Kind::number, Applies::restart, "Disk",
      "Not 0: users and groups inside have disk quotas of their own, which its root sets with setquota(8) and its like; "
      "there is no limit to their number. 0 switches such quotas off.",

@@ -158,6 +158,7 @@ Result<> Restore::run() {
   VZ_TRY(remove_tree(criu_work_dir(ct_.host, ct_.id)));
   VZ_TRY(save_phase(ct_, &state_, "restoring", "restore"));
   ct_.reporter.step("restore.mount");
+  VZ_TRY(prepare_disk(ct_, plan_, !options_.force));
   auto root = VZ_TRY(prepare_root(ct_, plan_, !options_.skip_fsck, /*write_files=*/false, &state_.root_device));
   state_.quota_special = plan_.quota_special;
   state_.layout = layout_name(VZ_TRY(private_layout(ct_.private_path)));

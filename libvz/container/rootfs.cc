@@ -11,6 +11,7 @@
 #include "libvz/container/dir_layout.h"
 #include "libvz/container/image.h"
 #include "libvz/container/mount_options.h"
+#include "libvz/container/unpack.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -37,7 +38,6 @@ const char* layout_name(Layout l) { return l == Layout::image ? "image" : "dir";
 namespace {
 
 Result<> fill_private(const PrivateSpec& spec, Reporter& reporter) {
-  if (spec.layout == Layout::dir) VZ_TRY(check_dir_limits(spec));
   // Others must not walk through the container's setuid programs.
   VZ_TRY(make_dirs(spec.dest, 0700));
   if (spec.layout == Layout::image)
@@ -60,6 +60,11 @@ bool met_full_disk(const Error& error, const std::string& dest) {
 
 }  // namespace
 
+Result<> fill_tree(const PrivateSpec& spec, const UniqueFd& tree, bool own_disk, Reporter& reporter) {
+  if (spec.source) return copy_tree(*spec.source, tree, own_disk, spec.idmap, spec.source_bytes, reporter);
+  return unpack_archive(spec.archive, tree, own_disk, spec.idmap, reporter);
+}
+
 Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
   auto filled = fill_private(spec, reporter);
   if (filled || !met_full_disk(filled.error(), spec.dest)) return filled;
@@ -72,6 +77,11 @@ Result<> make_private(const PrivateSpec& spec, Reporter& reporter) {
 
 Result<> write_layout(const std::string& private_path, Layout layout) {
   return replace_file(layout_file(private_path), fmt::format("{} {}\n", layout_name(layout), kVersion), 0644);
+}
+
+Result<> remove_private(const std::string& private_path) {
+  VZ_TRY(drop_dir_quota(private_path));
+  return remove_tree(private_path);
 }
 
 Result<Layout> private_layout(const std::string& private_path) {
@@ -99,11 +109,16 @@ Result<RootMount> mount_private(const std::string& private_path, IdMap idmap, co
   return mount_image(image_path(private_path), idmap, options, host_view, fsck, reporter);
 }
 
+Result<std::uint64_t> compact_private(const std::string& private_path, const std::string& device, IdMap idmap,
+                                      Reporter& reporter) {
+  if (VZ_TRY(private_layout(private_path)) == Layout::dir) return 0;
+  return compact_image(image_path(private_path), device, idmap, reporter);
+}
+
 Result<> resize_private(const std::string& private_path, const std::string& device, std::uint64_t disk_bytes,
                         Reporter& reporter) {
   if (VZ_TRY(private_layout(private_path)) == Layout::dir)
-    return fail(Error(Code::unsupported, "--diskspace cannot be enforced with the dir layout on this host")
-                    .with_hint("create the container with --layout image"));
+    return fail(Code::resize_image, "a directory has no size: its limits are set instead");
   auto image = image_path(private_path);
   if (device.empty()) return resize_image_offline(image, disk_bytes, reporter);
   return grow_image_online(image, device, disk_bytes, reporter);

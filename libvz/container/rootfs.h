@@ -14,6 +14,7 @@
 #include <vz/host.h>
 #include <vz/reporter.h>
 #include "libvz/base/fd.h"
+#include "libvz/container/dir_quota.h"
 #include "libvz/kernel/idmap.h"
 
 namespace vz {
@@ -25,19 +26,26 @@ const char* layout_name(Layout l);
 // Makes and fills a private area at `dest` (which must not exist) from a template archive. The caller renames it to
 // its final place. Unpacking runs in a user namespace with the container's ids: a hostile archive writes only below
 // its root and makes no device. Reports progress ("unpack", bytes done, bytes total).
-// Codes: no_disk_space, bad_template (corrupt, no /bin/sh), create_image, quota (dir with a disk limit but no project
-// quota: unsupported).
+// Codes: no_disk_space, bad_template (corrupt, no /bin/sh), create_image, unsupported (dir with a disk limit on a file
+// system without project quota).
 struct PrivateSpec {
   std::string dest;
   Layout layout = Layout::image;
   std::string archive;
-  std::uint64_t disk_bytes = 0;  // image: size of the file system
-  std::uint64_t inodes = 0;      // 0: mkfs default
+  const UniqueFd* source = nullptr;  // convert: a detached mount whose files are copied instead
+  std::uint64_t source_bytes = 0;    // about how many, for progress
+  std::uint64_t disk_bytes = 0;      // image: size of the file system
+  std::uint64_t inodes = 0;          // image: 0: mkfs default
+  DiskLimits disk;                   // dir
   IdMap idmap;
 };
 Result<> make_private(const PrivateSpec& spec, Reporter& reporter);
 // Last of all: an area with this file is complete. On disk when it returns.
 Result<> write_layout(const std::string& private_path, Layout layout);
+// The spec's archive or source into an empty tree.
+Result<> fill_tree(const PrivateSpec& spec, const UniqueFd& tree, bool own_disk, Reporter& reporter);
+// Removes a private area, or what there is of one, with its limits; missing is fine.
+Result<> remove_private(const std::string& private_path);
 
 // A detached mount of the container's root, ready to be init's "/" (image: idmapped). `host_view` instead gives a
 // nosuid,nodev mount for looking at it from the host. fsck -p runs first on an image not cleanly unmounted.
@@ -49,6 +57,10 @@ Result<RootMount> mount_private(const std::string& private_path, IdMap idmap, co
                                 bool host_view, bool fsck, Reporter& reporter);
 Result<Layout> private_layout(const std::string& private_path);
 bool private_exists(const std::string& private_path);
+
+// Gives free blocks back to the host; how many bytes. Nothing for a directory.
+Result<std::uint64_t> compact_private(const std::string& private_path, const std::string& device, IdMap idmap,
+                                      Reporter& reporter);
 
 // Online grow (the container runs; device = its loop device) or offline grow/shrink (device empty).
 Result<> resize_private(const std::string& private_path, const std::string& device, std::uint64_t disk_bytes,

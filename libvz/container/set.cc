@@ -149,6 +149,12 @@ Result<> refuse_inode_change(const Context& ct, const Config& from, const Config
                   .with_hint("create a new container with --diskinodes and copy the content"));
 }
 
+Config merged_with(const Context& ct, const Config& own) {
+  Config merged = ct.host.global();
+  merged.merge(own);
+  return merged;
+}
+
 // Limits that differ and that this host does not enforce.
 std::vector<UnenforcedLimit> newly_unenforced(const Config& from, const Config& to) {
   auto list = unenforced_limits(to, ub_abilities());
@@ -206,9 +212,20 @@ Result<> apply_running(Context& ct, State& state, const SetOptions& options, Set
   return save_state(ct.host, state);
 }
 
-// Disk size of a stopped image container: the one setting whose truth is on disk and not in the file.
+Result<> apply_stopped_dir(Context& ct, const Config& from, const Config& to) {
+  const auto disk = disk_limits(merged_with(ct, to));
+  if (disk == disk_limits(merged_with(ct, from))) return {};
+  ct.reporter.step("set.quota");
+  auto idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
+  VZ_TRY(put_dir_quota(ct.private_path, idmap, disk, ct.reporter));
+  return agree_on_grace(ct.host, ct.private_path, disk);
+}
+
+// The disk of a stopped container: the one setting whose truth is on disk and not in the file.
 Result<> apply_stopped(Context& ct, const Config& from, const Config& to) {
   VZ_TRY(refuse_inode_change(ct, from, to));
+  if (private_exists(ct.private_path) && VZ_TRY(private_layout(ct.private_path)) == Layout::dir)
+    return apply_stopped_dir(ct, from, to);
   auto old_space = from.limit("DISKSPACE"), new_space = to.limit("DISKSPACE");
   if (old_space == new_space || !new_space || new_space->limit == Limit::kUnlimited) return {};
   if (!private_exists(ct.private_path)) return {};

@@ -11,6 +11,7 @@
 #include "libvz/container/boot_wait.h"
 #include "libvz/container/checkpoint.h"
 #include "libvz/container/context.h"
+#include "libvz/container/dir_quota.h"
 #include "libvz/container/guest.h"
 #include "libvz/container/guest_settings.h"
 #include "libvz/container/limits.h"
@@ -18,6 +19,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
+#include "libvz/container/private_plan.h"
 #include "libvz/container/quota_scope.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
@@ -90,6 +92,18 @@ Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
 }
 
 }  // namespace
+
+Result<> prepare_disk(Context& ct, const StartPlan& plan, bool strict) {
+  if (VZ_TRY(private_layout(ct.private_path)) != Layout::dir) return {};
+  const auto disk = disk_limits(ct.config);
+  ct.reporter.step("start.quota");
+  auto put = put_dir_quota(ct.private_path, plan.idmap, disk, ct.reporter);
+  if (put) put = agree_on_grace(ct.host, ct.private_path, disk);
+  if (put) return {};
+  if (disk.any() && strict) return fail(std::move(put).error().context("--force starts without disk limits"));
+  ct.reporter.warn("Warning: " + put.error().message() + ", going on without disk limits");
+  return {};
+}
 
 Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool write_files, std::string* device) {
   auto mounted = VZ_TRY(mount_private(ct.private_path, plan.idmap, ct.config.get("MOUNT_OPTS").value_or(""),
@@ -249,6 +263,7 @@ void hand_over_quota(Context& ct, UniqueFd listener) {
 // From "nothing of it exists" to "init runs". On failure the caller cleans up.
 Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
   VZ_TRY(save_phase(ct, state, "starting"));
+  VZ_TRY(prepare_disk(ct, plan, !options.force && options.enforce_all));
   ct.reporter.step("start.mount");
   auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, /*write_files=*/true, &state->root_device));
   state->quota_special = plan.quota_special;
@@ -315,6 +330,7 @@ Result<> start_locked(Context& ct, const StartOptions& options) {
   VZ_TRY(check_startable(ct, options.force));
   if (VZ_TRY(restored_instead(ct, options))) return {};
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  VZ_TRY(remove_leftover_private(ct.private_path));
   VZ_TRY(remove_token(ct.private_path));
   ct.reporter.info("Starting container...");
   StartPlan plan = VZ_TRY(plan_start(ct, options));
@@ -341,6 +357,7 @@ namespace {
 Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::vector<std::string> argv,
                                int stdin_fd) {
   VZ_TRY(save_phase(ct, state, "environment"));
+  VZ_TRY(prepare_disk(ct, plan, false));
   std::string device;
   InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, /*write_files=*/true, &device)));
   init.sandbox.ask_quota = false;

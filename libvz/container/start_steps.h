@@ -24,6 +24,9 @@ struct StartPlan {
 Result<> check_startable(Context& ct, bool force);
 Result<StartPlan> plan_start(Context& ct, const StartOptions& options);
 
+// A directory's limits are the kernel's business from before the first process on.
+Result<> prepare_disk(Context& ct, const StartPlan& plan, bool strict);
+
 // The root's mount with what mount scripts added; quotas of users inside as the configuration wants them.
 // `write_files`: hosts, resolv.conf and the like of a starting guest.
 Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool write_files, std::string* device);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/unpack.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <functional>
 
 #include <fcntl.h>
 
@@ -47,31 +49,38 @@ Result<std::vector<std::string>> find_decompressor(int fd, const std::string& ar
   return *command;
 }
 
+// What is unpacked: a file as it is, what a program makes of it, or what a program makes of a tree.
+struct Feed {
+  std::vector<std::string> command;  // empty: the input itself
+  int input_fd = -1;
+  int tree_fd = -1;
+};
+
 struct Outcome {
-  int decompressor = 0;
+  int feeder = 0;
   int tar = 0;
   bool cancelled = false;
-  std::string decompressor_says;
+  std::string feeder_says;
   TarMessages tar_says;
 };
 
-// Runs decompressor | tar until both end; progress is how far the archive has been read.
-Result<Outcome> run_pipeline(int archive_fd, std::vector<std::string> decompressor, int tree, IdMap idmap,
-                             Reporter& reporter) {
+// Runs feeder | tar until both end; `show` is called again and again meanwhile.
+Result<Outcome> run_pipeline(const Feed& feed, std::vector<std::string> tar_argv, int tree, IdMap idmap,
+                             const Reporter& reporter, const std::function<void()>& show) {
   Pipe messages = VZ_TRY(make_pipe()), complaints = VZ_TRY(make_pipe()), data = VZ_TRY(make_pipe());
   UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDWR));
   std::optional<BoxedProcess> first;
-  if (!decompressor.empty())
-    first.emplace(VZ_TRY(start_boxed({.argv = std::move(decompressor),
-                                      .tree_fd = -1,
+  if (!feed.command.empty())
+    first.emplace(VZ_TRY(start_boxed({.argv = feed.command,
+                                      .tree_fd = feed.tree_fd,
                                       .idmap = idmap,
-                                      .stdin_fd = archive_fd,
+                                      .stdin_fd = feed.input_fd < 0 ? null.get() : feed.input_fd,
                                       .stdout_fd = data.write_end.get(),
                                       .stderr_fd = complaints.write_end.get()})));
-  BoxedProcess tar = VZ_TRY(start_boxed({.argv = tar_command(),
+  BoxedProcess tar = VZ_TRY(start_boxed({.argv = std::move(tar_argv),
                                          .tree_fd = tree,
                                          .idmap = idmap,
-                                         .stdin_fd = first ? data.read_end.get() : archive_fd,
+                                         .stdin_fd = first ? data.read_end.get() : feed.input_fd,
                                          .stdout_fd = null.get(),
                                          .stderr_fd = messages.write_end.get()}));
   data = {};
@@ -80,10 +89,9 @@ Result<Outcome> run_pipeline(int archive_fd, std::vector<std::string> decompress
 
   Outcome out;
   std::string text;
-  auto total = VZ_TRY(file_size(archive_fd));
   for (bool more = true; more;) {
     more = VZ_TRY(read_within(messages.read_end.get(), kProgressMs, &text));
-    reporter.progress("unpack", VZ_TRY(file_offset(archive_fd)), total);
+    show();
     out.cancelled = reporter.cancelled();
     if (out.cancelled || text.size() > kMaxMessages || sort_tar_messages(text).no_space) {
       tar.kill();
@@ -95,11 +103,10 @@ Result<Outcome> run_pipeline(int archive_fd, std::vector<std::string> decompress
   if (first) {
     // tar may stop at the end mark before the archive's own end; what follows only feeds the checksum.
     if (out.tar != 0) first->kill();
-    for (bool more = true; more && out.decompressor_says.size() < kMaxMessages;)
-      more = VZ_TRY(read_within(complaints.read_end.get(), kProgressMs, &out.decompressor_says));
-    out.decompressor = VZ_TRY(first->wait());
+    for (bool more = true; more && out.feeder_says.size() < kMaxMessages;)
+      more = VZ_TRY(read_within(complaints.read_end.get(), kProgressMs, &out.feeder_says));
+    out.feeder = VZ_TRY(first->wait());
   }
-  reporter.progress("unpack", total, total);
   return out;
 }
 
@@ -127,18 +134,23 @@ Result<> judge(const Outcome& out, const UniqueFd& tree, bool own_disk, const st
   if (out.tar_says.no_space) return fail(no_space(tree, own_disk, archive));
   if (!out.tar_says.errors.empty() || (out.tar != 0 && out.tar != 2)) {
     // A broken stream makes both complain; the decompressor knows better why.
-    auto why = trim(out.decompressor_says);
+    auto why = trim(out.feeder_says);
     if (!why.empty()) return fail(bad_template(archive, why.substr(0, why.find('\n'))));
     return fail(bad_template(archive, out.tar_says.errors.empty() ? fmt::format("tar ended with status {}", out.tar)
                                                                   : out.tar_says.errors.front()));
   }
-  bool cut = out.decompressor != 0 && out.decompressor != kSigPipe && out.decompressor != kSigKill;
-  if (cut) return fail(bad_template(archive, trim(out.decompressor_says)));
+  bool cut = out.feeder != 0 && out.feeder != kSigPipe && out.feeder != kSigKill;
+  if (cut) return fail(bad_template(archive, trim(out.feeder_says)));
   if (out.tar_says.devices > 0)
     reporter.warn(fmt::format("Warning: {} device nodes of the OS template were left out", out.tar_says.devices));
   if (out.tar_says.attributes > 0)
     reporter.debug(fmt::format("{} extended attributes of the OS template were left out", out.tar_says.attributes));
   return {};
+}
+
+// What writing back to a full disk ends with; a loop device whose backing file system is full answers EIO.
+bool is_full(const Error& error) {
+  return error.sys_errno() == EIO || error.sys_errno() == ENOSPC || error.sys_errno() == EDQUOT;
 }
 
 Result<> check_has_shell(const UniqueFd& tree, const std::string& archive) {
@@ -192,15 +204,78 @@ Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, bool o
   auto decompressor = VZ_TRY(find_decompressor(fd->get(), archive));
   // Opened first: syncfs(2) reports only the write-back errors after that.
   UniqueFd root = VZ_TRY(open_at(tree.get(), ".", O_RDONLY | O_DIRECTORY));
-  Outcome out = VZ_TRY(run_pipeline(fd->get(), std::move(decompressor), tree.get(), idmap, reporter));
+  const int archive_fd = fd->get();
+  const auto total = VZ_TRY(file_size(archive_fd));
+  auto show = [&] { reporter.progress("unpack", file_offset(archive_fd).value_or(0), total); };
+  Outcome out =
+      VZ_TRY(run_pipeline({std::move(decompressor), archive_fd, -1}, tar_command(), tree.get(), idmap, reporter, show));
+  reporter.progress("unpack", total, total);
   VZ_TRY(judge(out, tree, own_disk, archive, reporter));
   VZ_TRY(check_has_shell(tree, archive));
-  if (auto synced = sync_file_system(root.get()); !synced) {
-    int err = synced.error().sys_errno();
-    // A loop device whose backing file system is full answers EIO.
-    if (err == EIO || err == ENOSPC || err == EDQUOT) return fail(no_space(tree, own_disk, archive));
-    return synced;
+  if (auto synced = sync_file_system(root.get()); !synced)
+    return is_full(synced.error()) ? fail(no_space(tree, own_disk, archive)) : std::move(synced);
+  return {};
+}
+
+namespace {
+
+constexpr std::size_t kMaxShown = 5;  // of what tar complained about
+
+// All that a tree has, holes and links included. It comes from ourselves, into the same kind of box.
+std::vector<std::string> pack_command() {
+  return {
+      "/usr/bin/tar", "--create",           "--file=-", "--format=posix",    "--numeric-owner",           "--sparse",
+      "--xattrs",     "--xattrs-include=*", "--acls",   "--one-file-system", "--warning=no-file-ignored", "."};
+}
+
+std::vector<std::string> unpack_command() {
+  return {"/usr/bin/tar",          "--extract", "--file=-",           "--numeric-owner", "--same-permissions",
+          "--same-owner",          "--xattrs",  "--xattrs-include=*", "--acls",          "--delay-directory-restore",
+          "--warning=no-timestamp"};
+}
+
+Error does_not_fit(const UniqueFd& tree, bool own_disk) {
+  auto inside = free_space(tree.get());
+  const bool own_full = own_disk && inside && (inside->bytes < (1u << 20) || inside->inodes == 0);
+  if (!own_full) return no_space(tree, false, "");
+  return Error(Code::no_disk_space, inside->inodes == 0 ? "the container has more files than --diskinodes"
+                                                        : "the container's files do not fit into --diskspace")
+      .with_hint("set a larger one first");
+}
+
+Result<> judge_copy(const Outcome& out, const UniqueFd& tree, bool own_disk, Reporter& reporter) {
+  if (out.cancelled) return fail(Code::convert_image, "interrupted");
+  if (out.tar_says.no_space) return fail(does_not_fit(tree, own_disk));
+  auto errors = out.tar_says.errors;
+  for (auto& line : split(std::string(trim(out.feeder_says)), '\n')) errors.push_back(std::move(line));
+  if (out.feeder != 0 || (out.tar != 0 && out.tar != 2) || !out.tar_says.errors.empty()) {
+    errors.resize(std::min(errors.size(), kMaxShown));
+    return fail(Code::convert_image, fmt::format("copying the files failed (status {} and {}): {}", out.feeder, out.tar,
+                                                 join(errors, "; ")));
   }
+  if (out.tar_says.devices > 0)
+    reporter.warn(fmt::format("Warning: {} device nodes were left out", out.tar_says.devices));
+  if (out.tar_says.attributes > 0)
+    reporter.warn(fmt::format("Warning: {} extended attributes were left out", out.tar_says.attributes));
+  return {};
+}
+
+}  // namespace
+
+Result<> copy_tree(const UniqueFd& source, const UniqueFd& tree, bool own_disk, IdMap idmap, std::uint64_t bytes,
+                   Reporter& reporter) {
+  UniqueFd root = VZ_TRY(open_at(tree.get(), ".", O_RDONLY | O_DIRECTORY));
+  const auto empty = VZ_TRY(free_space(root.get())).bytes;
+  auto show = [&] {
+    auto left = free_space(root.get());
+    if (left) reporter.progress("copy", std::min(empty - std::min(empty, left->bytes), bytes), bytes);
+  };
+  Outcome out =
+      VZ_TRY(run_pipeline({pack_command(), -1, source.get()}, unpack_command(), tree.get(), idmap, reporter, show));
+  VZ_TRY(judge_copy(out, tree, own_disk, reporter));
+  reporter.progress("copy", bytes, bytes);
+  if (auto synced = sync_file_system(root.get()); !synced)
+    return is_full(synced.error()) ? fail(does_not_fit(tree, own_disk)) : std::move(synced);
   return {};
 }
 

@@ -2,6 +2,7 @@
 // A template archive into the tree of a new container.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,5 +32,10 @@ TarMessages sort_tar_messages(std::string_view text);
 // `own_disk`: the tree is a file system of its own, whose size may be what does not suffice.
 Result<> unpack_archive(const std::string& archive, const UniqueFd& tree, bool own_disk, IdMap idmap,
                         Reporter& reporter);
+
+// Copies all files of `source`, a detached mount like `tree`, with the ids that the container sees. Sockets are left
+// out. `bytes`: about how much there is, for progress; 0: unknown. Code::convert_image, Code::no_disk_space.
+Result<> copy_tree(const UniqueFd& source, const UniqueFd& tree, bool own_disk, IdMap idmap, std::uint64_t bytes,
+                   Reporter& reporter);
 
 }  // namespace vz

@@ -5,6 +5,7 @@
 #include <string>
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@ constexpr std::uint16_t kStateValid = 0x1;
 constexpr std::uint16_t kStateError = 0x2;
 constexpr std::uint32_t kIncompatRecover = 0x4;
 constexpr std::uint32_t kIncompat64Bit = 0x80;
+constexpr std::uint32_t kRoCompatQuota = 0x100;
+constexpr std::uint32_t kRoCompatProject = 0x2000;
 
 // Offsets in struct ext4_super_block; all fields are little-endian.
 enum Offset : std::size_t {
@@ -30,6 +33,7 @@ enum Offset : std::size_t {
   kMagicAt = 0x38,
   kState = 0x3A,
   kIncompat = 0x60,
+  kRoCompat = 0x64,
   kBlocksHigh = 0x150,
 };
 
@@ -53,6 +57,7 @@ Result<Ext4State> parse_ext4_superblock(std::string_view raw) {
   Ext4State out;
   out.bytes = blocks << (10 + log_size);
   out.errors = !(state & kStateValid) || (state & kStateError);
+  out.quota = little_endian(raw, kRoCompat, 4) & (kRoCompatQuota | kRoCompatProject);
   out.needs_replay = incompat & kIncompatRecover;
   return out;
 }
@@ -75,6 +80,14 @@ Result<> grow_mounted_ext4(int mount_fd, std::uint64_t bytes) {
     return fail(Error::from_errno(EPERM, "grow the mounted file system", Code::resize_image)
                     .with_hint("this needs CAP_SYS_RESOURCE; without it stop the container and resize it then"));
   return fail_errno("grow the mounted file system", Code::resize_image);
+}
+
+Result<std::uint64_t> trim_mounted(int mount_fd) {
+  UniqueFd root = VZ_TRY(open_at(mount_fd, ".", O_RDONLY | O_DIRECTORY));
+  fstrim_range range = {};
+  range.len = UINT64_MAX;
+  if (::ioctl(root.get(), FITRIM, &range) != 0) return fail_errno("discard free blocks", Code::compact_image);
+  return range.len;
 }
 
 }  // namespace vz

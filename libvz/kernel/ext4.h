@@ -12,6 +12,7 @@ namespace vz {
 struct Ext4State {
   std::uint64_t bytes = 0;    // size of the file system
   bool errors = false;        // the kernel met an inconsistency, or a check or resize was cut short
+  bool quota = false;         // has quota files of its own, so the kernel needs quota_v2 to write to it
   bool needs_replay = false;  // was not unmounted; the kernel replays the journal at mount
   bool needs_check() const { return errors; }
 };
@@ -25,5 +26,8 @@ Result<Ext4State> read_ext4_state(int image_fd);
 // Grows a mounted file system to the size of its device; `mount_fd` is its root (O_PATH is fine).
 // Needs CAP_SYS_RESOURCE in the initial user namespace.
 Result<> grow_mounted_ext4(int mount_fd, std::uint64_t bytes);
+
+// Tells the device which blocks of a mounted file system are free (fitrim); the number of bytes told.
+Result<std::uint64_t> trim_mounted(int mount_fd);
 
 }  // namespace vz

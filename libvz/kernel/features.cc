@@ -10,12 +10,10 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/mount.h>
-#include <linux/quota.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/quota.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -192,16 +190,6 @@ Finding find_filesystem(const char* name) {
   for (const auto& line : split(*known, '\n'))
     if (auto words = split_blank(line); !words.empty() && words.back() == name) return yes();
   return has_module(name) ? yes("module, loaded when needed") : no("not in /proc/filesystems, no module");
-}
-
-Finding find_project_quota(const std::string& path) {
-  auto fd = open_file(path, O_RDONLY | O_DIRECTORY);
-  if (!fd) return no(fd.error().message());
-  constexpr unsigned kProject = 2;  // PRJQUOTA
-  std::uint32_t format = 0;
-  long r = ::syscall(SYS_quotactl_fd, fd->get(), QCMD(Q_GETFMT, kProject), 0, &format);
-  if (r == 0) return yes("on at " + path);
-  return no(fmt::format("{}: {}", path, errno == ESRCH ? "quota is off" : error_text(errno)));
 }
 
 Finding find_device(const char* path) {

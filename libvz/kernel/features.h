@@ -33,10 +33,9 @@ Finding find_bpf_tracing();  // fentry and LSM programs: type information and th
 
 Finding find_loop();
 Finding find_filesystem(const char* name);  // registered, or a module of the running kernel
-Finding find_project_quota(const std::string& path);
-Finding find_device(const char* path);     // opens it, which loads its module
-Finding find_link_type(const char* kind);  // "veth", "bridge"
-Finding find_traffic();                    // tcx: programs on network devices, without a queueing discipline
+Finding find_device(const char* path);      // opens it, which loads its module
+Finding find_link_type(const char* kind);   // "veth", "bridge"
+Finding find_traffic();                     // tcx: programs on network devices, without a queueing discipline
 Finding find_ipv4_forwarding();
 Finding find_lxcfs();
 Finding find_swap();

@@ -34,6 +34,14 @@ Result<> rename_durably(const std::string& from, const std::string& to) {
   return {};
 }
 
+Result<> exchange_durably(const std::string& one, const std::string& other) {
+  if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) != 0)
+    return fail_errno("exchange " + one + " and " + other);
+  VZ_TRY(sync_dir(parent_of(one)));
+  if (parent_of(one) != parent_of(other)) VZ_TRY(sync_dir(parent_of(other)));
+  return {};
+}
+
 Result<> remove_empty_dir(const std::string& path) {
   if (::rmdir(path.c_str()) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY)
     return {};

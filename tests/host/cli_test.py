@@ -111,7 +111,7 @@ class Cli(unittest.TestCase):
                 self.assertEqual(r.stdout, "")
 
     def test_planned_commands_are_not_bad_commands(self):
-        for command in ("snapshot", "snapshot-list", "migrate", "convert", "compact"):
+        for command in ("snapshot", "snapshot-list", "snapshot-switch"):
             self.check(self.vzctl(command, "101"), 172, "not available yet")
 
     def test_quiet_mutes_the_terminal_but_not_the_log(self):

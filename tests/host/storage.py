@@ -183,6 +183,76 @@ class Resize(vzhost.HostTest):
         self.assertLess(image(ctid).stat().st_blocks * 512, 64 * MIB)
 
 
+class AnotherForm(vzhost.HostTest):
+    """compact and convert; limits of the dir layout are the lab's (lab/quota)."""
+    LOOK = "cd /t; md5sum *; stat -c '%n %F %a %u %g %h %s %Y' *; readlink soft; find / -xdev | grep -v lost+found | sort | md5sum"
+
+    def test_compact_gives_blocks_back(self):
+        for running in (True, False):
+            with self.subTest(running=running):
+                ctid = self.start(diskspace="128M")
+                self.inside(ctid, "dd if=/dev/urandom of=/big bs=1M count=60; sync")
+                full = image(ctid).stat().st_blocks * 512
+                self.inside(ctid, "rm /big; echo kept >/kept; sync")
+                if not running:
+                    vzctl("stop", ctid, "--fast", check=0)
+                said = vzctl("compact", ctid, check=0).out
+                self.assertGreater(int(re.search(r"(\d+) KiB given back", said).group(1)), 50 * 1024)
+                self.assertLess(image(ctid).stat().st_blocks * 512, full - 50 * MIB)
+                vzctl("stop", ctid, "--fast")
+                self.assertRc(run(["e2fsck", "-fn", image(ctid)]), 0)
+
+    def test_compact_where_no_holes_can_be_made(self):
+        ctid = self.create(diskspace="32M")
+        image(ctid).rename(image(ctid).with_suffix(".away"))
+        result = vzctl("compact", ctid)
+        self.assertTrue(0 < result.rc < 160, repr(result))
+        self.assertIn("root.img", result.err)
+        image(ctid).with_suffix(".away").rename(image(ctid))
+
+    def test_convert_there_and_back(self):
+        ctid = self.start("--diskquota", "no", diskspace="64M")
+        self.inside(ctid, "mkdir -p /t; cd /t; dd if=/dev/urandom of=data bs=64k count=40; ln data linked; ln -s data soft; "
+                          "truncate -s 20M hole; echo x >>hole; touch own; chown 33:44 own; chmod 6755 own; echo odd >'new\nline'")
+        before = self.inside(ctid, self.LOOK)
+        self.assertRc(vzctl("convert", ctid, "--layout", "dir"), 32)
+        vzctl("stop", ctid, "--fast", check=0)
+        for layout, name in (("simfs", "dir"), ("ploop", "image")):
+            vzctl("convert", ctid, "--layout", layout, check=0)
+            self.assertEqual(vzlist("-a", "-H", "-o", "layout", ctid, check=0).out.strip(), name)
+            vzctl("start", ctid, check=0)
+            self.assertEqual(self.inside(ctid, self.LOOK), before)
+            vzctl("stop", ctid, "--fast", check=0)
+            self.assertEqual(image(ctid).exists(), name == "image")
+            self.assertFalse((PRIVATE / f"{ctid}.tmp").exists())
+
+    def test_convert_to_a_limit_that_nothing_enforces_is_refused(self):
+        if vzhost.feature("fs.project_quota")["present"]:
+            self.skipTest("this file system has project quota")
+        ctid = self.create(diskspace="32M")
+        refused = vzctl("convert", ctid, "--layout", "dir")
+        self.assertRc(refused, 172)
+        self.assertIn("--layout image", refused.err)
+        self.assertRc(vzctl("start", ctid), 0)
+
+    def test_killed_while_converting(self):
+        ctid = self.start("--diskquota", "no", diskspace="48M")
+        self.inside(ctid, "mkdir /t; cd /t; dd if=/dev/urandom of=data bs=64k count=20; ln -s data soft")
+        before = self.inside(ctid, self.LOOK)
+        vzctl("stop", ctid, "--fast", check=0)
+        target = "dir"
+        for step in ("convert.mount", "create.dir", "create.image", "create.unpack", "convert.exchange", "convert.config", "convert.remove"):
+            with self.subTest(step=step):
+                killed = vzctl("convert", ctid, "--layout", target, env={"VZ_FAULT": step})
+                self.assertIn(killed.rc, (-9, 0) if step.startswith("create") else (-9,))
+                vzctl("start", ctid, check=0)
+                self.assertEqual(self.inside(ctid, self.LOOK), before)
+                self.assertFalse((PRIVATE / f"{ctid}.tmp").exists())
+                vzctl("stop", ctid, "--fast", check=0)
+                vzctl("convert", ctid, "--layout", target, check=0)
+                target = "image" if target == "dir" else "dir"
+
+
 class Damaged(vzhost.HostTest):
     def scribble(self, ctid, *ranges):
         with open(image(ctid), "r+b") as f:

@@ -26,7 +26,7 @@ TEST(Features, UnknownAndMissingAreFalse) {
 TEST(Features, EveryRowSaysWhatItMeansAndWhatHelps) {
   auto host = CgroupHost::probe(data("host-v1"));
   ASSERT_TRUE(host);
-  const auto features = probe_features({}, *host);
+  const auto features = probe_features({}, *host, "/no/such/path");
   std::set<std::string> names;
   for (const auto& f : features.all()) {
     EXPECT_TRUE(names.insert(f.name).second) << f.name << " is listed twice";
@@ -55,7 +55,6 @@ TEST(Features, ProbesOfThisKernelDoNotLie) {
   EXPECT_TRUE(find_filesystem("proc").present);
   EXPECT_FALSE(find_filesystem("nosuchfs").present);
   EXPECT_FALSE(find_device("/no/such/device").present);
-  EXPECT_FALSE(find_project_quota("/no/such/path").present);
   EXPECT_FALSE(find_link_type("nosuchkind").present);
 }
 

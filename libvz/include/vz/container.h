@@ -193,6 +193,11 @@ class VZ_API Container {
   Result<> restore(const RestoreOptions&, Reporter&);
   Result<> mount(Reporter&);
   Result<> umount(Reporter&);
+  // Copies the files of a stopped container to the other layout, "image" or "dir". Killed before the last step, the
+  // container is as it was.
+  Result<> convert(const std::string& layout, Reporter&);
+  // Gives blocks that an image no longer needs back to the host; the container may run.
+  Result<> compact(Reporter&);
   Result<SetReport> set(const SetOptions&, Reporter&);
   // Exit status of the command (128+signal when killed). Not locked.
   Result<int> exec(const ExecOptions&, Reporter&);

@@ -15,7 +15,7 @@ struct Feature {
   bool present;
   std::string detail;       // "v1 at /sys/fs/cgroup/memory", "ext4 at /var/lib/vz"
   const char* consequence;  // what does not work without it
-  const char* remedy;       // what the admin can do
+  std::string remedy;       // what the admin can do
 };
 
 class VZ_API Features {

@@ -10,6 +10,7 @@
 #include <vz/ctid.h>
 #include <vz/error.h>
 #include <vz/features.h>
+#include <vz/reporter.h>
 
 namespace vz {
 
@@ -38,6 +39,7 @@ class VZ_API Host {
   std::string template_dir() const;                           // TEMPLATE
   std::string dump_dir() const;                               // DUMPDIR
   std::string private_path(Ctid id, const Config& ct) const;  // VE_PRIVATE, $VEID expanded
+  std::string private_areas() const;                          // the directory of vz.conf's VE_PRIVATE
   std::string root_path(Ctid id, const Config& ct) const;     // VE_ROOT, $VEID expanded
 
   const Features& features() const;  // probed once per Host
@@ -54,5 +56,9 @@ class VZ_API Host {
   explicit Host(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// Does what is missing and can be had without unmounting or restarting anything: at present, that project quota of the
+// file system with the private areas is enforced. Code::unsupported, with the commands, for what it cannot do.
+VZ_API Result<> fix_features(const Host& host, Reporter& reporter);
 
 }  // namespace vz

@@ -84,7 +84,7 @@ class Image(vzhost.HostTest):
         features = run(["dumpe2fs", "-h", f"/var/lib/vz/private/{ctid}/root.img"], check=0).out
         words = re.search(r"^Filesystem features:(.*)$", features, re.M).group(1).split()
         self.assertIn("quota", words)
-        self.assertIn("project", words)
+        self.assertNotIn("project", words)
         self.assertIn("has_journal", words)
         self.assertRegex(self.inside(ctid, "grep ' / ' /proc/mounts"), r" ext4 rw")
 
