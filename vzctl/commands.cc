@@ -326,9 +326,11 @@ std::vector<Command> work_commands() {
        "CTID HOST [--check-only] [--remove-area yes|no] [--times] [--json] | CTID --resolve [--take-back|--drop]",
        "Move a container to another host",
        "Asks `vzctl agent` on the other host, through ssh, whether it can have the container, copies the disk while it "
-       "runs and then what changed, stops it, copies the rest and starts it there; its number, name, addresses, limits, "
+       "runs and then what changed, stops it, copies the rest and starts it there; its number, name, addresses, "
+       "limits, "
        "ids inside and usage stay. Until the other host has everything, any failure leaves it here, running if it ran. "
-       "When the connection is lost at the moment of the handover, --resolve asks the other host and finishes. Both hosts "
+       "When the connection is lost at the moment of the handover, --resolve asks the other host and finishes. Both "
+       "hosts "
        "must have the same version of vz.",
        migrate_options(),
        1,
@@ -411,15 +413,7 @@ std::vector<Command> planned_commands() {
 // What vz.service and other hosts run; neither in the help nor in the completion.
 std::span<const Command> service_commands() {
   static const Command all[] = {
-      {"agent",
-       {},
-       Needs::host,
-       "",
-       "Serve a migration on standard input and output",
-       "",
-       {},
-       0,
-       run_agent},
+      {"agent", {}, Needs::host, "", "Serve a migration on standard input and output", "", {}, 0, run_agent},
       {"boot-start",
        {},
        Needs::host,

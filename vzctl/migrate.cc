@@ -22,6 +22,7 @@ constexpr Option kMigrateOptions[] = {
     {"-r,--remove-area", "yes|no", "Destroy the container here afterwards (yes), or rename it to *.migrated",
      Values::yes_no},
     {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
+    {"--live,--online", nullptr, "Move it with its memory and connections: suspend it here, continue it there"},
     {"--near-live", nullptr, "Copy while it runs, stop it for the last changes, start it there; the default"},
     {"--ssh", "OPTIONS", "More options for ssh, in one word"},
     {"--transport", "COMMAND",
@@ -43,7 +44,7 @@ constexpr Option kVzmigrateOptions[] = {
     {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
     {"-f,--nodeps", nullptr, "Go on where only a limit cannot be enforced there"},
     {"-t,--times", nullptr, "Say how long each part took"},
-    {"--live,--online", nullptr, "Move it with its memory and connections: not available yet"},
+    {"--live,--online", nullptr, "Move it with its memory and connections: suspend it here, continue it there"},
     {"--keep-dst", nullptr, nullptr},
     {"-c,--compact", nullptr, nullptr},
     {"-s,--snapshot", nullptr, nullptr},
@@ -77,6 +78,7 @@ vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& h
     return fail(Code::bad_value, fmt::format("Bad value for --remove-area: {} (yes or no)", remove));
   out.keep_source = remove == "no";
   out.check_only = o.has("--dry-run");
+  out.live = o.has("--online");
   out.force = o.has("--force") || o.has("--nodeps");
   return out;
 }
@@ -147,7 +149,10 @@ int vzmigrate_status(Code code) {
     case Code::no_disk_space:
       return 6;
     case Code::stop_failed:
+    case Code::checkpoint:
       return 8;
+    case Code::restore:
+      return 7;
     case Code::private_exists:
     case Code::name:
       return 9;
@@ -192,9 +197,6 @@ int run_agent(Invocation& call) {
 vz::Result<int> run_vzmigrate(FaceCall& call) {
   (void)signal(SIGPIPE, SIG_IGN);
   const Options& o = call.options;
-  if (o.has("--online"))
-    return fail(vz::Error(Code::unsupported, "--online: moving a container with its memory is not available yet")
-                    .with_hint("without --online it is stopped here and started there"));
   auto options = VZ_TRY(options_of(o, o.words[0]));
   int status = 0;
   for (std::size_t i = 1; i < o.words.size(); ++i) {

@@ -187,6 +187,8 @@ Result<> precheck(const Context& ct) {
   return refuse_obstacles(obstacles);
 }
 
+}  // namespace
+
 Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
   auto running = VZ_TRY(open_running(ct.host, ct.id));
   const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
@@ -210,8 +212,6 @@ Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
     ct.reporter.info("Checkpointing completed successfully");
   return {};
 }
-
-}  // namespace
 
 std::string criu_work_dir(const Host& host, Ctid id) { return host.paths().run + "/criu/" + id.str(); }
 std::string restored_pid_file(const Host& host, Ctid id) { return criu_work_dir(host, id) + "/restored.pid"; }

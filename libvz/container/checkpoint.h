@@ -29,6 +29,8 @@ std::vector<std::string> hierarchy_names(const CgroupHost& host);
 
 // Lets a container run on that a checkpoint had stopped: the dump is worthless from then on.
 Result<> resume_frozen(Context& ct, const Running& running);
+// The caller holds the container's lock.
+Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options);
 Result<> restore_locked(Context& ct, const RestoreOptions& options);
 
 // After a vzctl that died in the middle: the container runs on, or is suspended with a good dump, or (restoring) still

@@ -19,7 +19,6 @@ namespace vz {
 
 namespace {
 
-constexpr const char* kManifest = "manifest.json";
 constexpr const char* kImages = "images";
 constexpr std::size_t kManifestMax = 16u << 20;
 constexpr std::size_t kPiece = 1u << 20;
@@ -57,7 +56,7 @@ Result<DumpFile> finish_file(int images, const std::string& name) {
 }
 
 Result<> write_manifest(const std::string& dir, const std::string& text) {
-  UniqueFd fd = VZ_TRY(open_file(dir + "/" + kManifest, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  UniqueFd fd = VZ_TRY(open_file(dir + "/" + kDumpManifest, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   VZ_TRY(write_all(fd.get(), text));
   VZ_TRY(sync_file(fd.get()));
   UniqueFd directory = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
@@ -125,7 +124,7 @@ Result<Dump> open_dump(const std::string& path) {
   auto images = open_at(dir->get(), kImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!images) return no_dump(images.error());
   VZ_TRY(check_safe(path, *dir, *images));
-  auto manifest = open_at(dir->get(), kManifest, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  auto manifest = open_at(dir->get(), kDumpManifest, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!manifest) return no_dump(manifest.error());
   if (auto safe = check_own_file(manifest->get()); !safe) return unsafe(path, std::move(safe).error());
   auto text = VZ_TRY(read_fd(manifest->get(), kManifestMax));

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,10 @@
 #include "libvz/kernel/idmap.h"
 
 namespace vz {
+
+// In a dump's directory.
+constexpr const char* kDumpManifest = "manifest.json";
+constexpr std::string_view kDumpImagePrefix = "images/";
 
 struct DumpFile {
   std::string name;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "libvz/container/migration_message.h"

@@ -12,8 +12,10 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/archive_stream.h"
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/context.h"
 #include "libvz/container/dir_layout.h"
+#include "libvz/container/dump_stream.h"
 #include "libvz/container/image.h"
 #include "libvz/container/image_delta.h"
 #include "libvz/container/lock.h"
@@ -25,10 +27,10 @@
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/peer_process.h"
 #include "libvz/kernel/sparse_file.h"
-#include "libvz/kernel/uts.h"
 
 namespace vz {
 
@@ -74,6 +76,7 @@ struct Outgoing {
   Layout layout = Layout::image;
   IdMap idmap;
   bool running = false;
+  bool live = false;
   std::string config;       // the text of ID.conf
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
@@ -84,7 +87,7 @@ struct Outgoing {
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, {}, 0, 0, {}, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -99,18 +102,25 @@ Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
     out.size = VZ_TRY(file_size(out.image.get()));
     out.bytes = VZ_TRY(allocated_bytes(out.image.get()));
   }
-  out.report.mode = out.running && out.layout == Layout::image ? "near-live" : "offline";
-  if (out.running)
-    out.report.why = out.layout == Layout::image ? "its memory is not moved: it is stopped here and started there"
-                                                 : "files of the dir layout are copied while it is stopped";
+  out.live = out.running && options.live;
+  out.report.mode = out.live ? "live" : out.running && out.layout == Layout::image ? "near-live" : "offline";
+  if (out.running && !out.live)
+    out.report.why = out.layout == Layout::image
+                         ? "its memory is not moved (--live): it is stopped here and started there"
+                         : "files of the dir layout are copied while it is stopped";
   return out;
+}
+
+std::string source_name() {
+  auto host = host_identity();
+  return host ? host->name : "the source";
 }
 
 MigrationMessage describe(const Outgoing& out, const char* name) {
   return {name,
           {{"ctid", out.ct.id.str()},
            {"session", out.journal.session},
-           {"source", host_name()},
+           {"source", source_name()},
            {"config", out.config},
            {"layout", layout_name(out.layout)},
            {"ids", std::to_string(out.idmap.base)},
@@ -145,6 +155,14 @@ Result<> copy_image(Outgoing& out, FrameChannel& channel, ImageSender& sender, M
   return {};
 }
 
+// To a request whose data were sent after it.
+Result<> expect_answer(FrameChannel& channel) {
+  Frame last = VZ_TRY(channel.receive());
+  if (last.type == kError) return fail(decode_error(last.payload, channel.peer()));
+  if (last.type != kAnswer) return fail(Code::bad_value, channel.peer() + " answers with something else");
+  return {};
+}
+
 // One pass; the answer comes when the other end has written everything.
 Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
   const auto began = now_ms();
@@ -156,9 +174,7 @@ Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender*
     VZ_TRY(copy_image(out, channel, *sender, pass));
   else
     VZ_TRY(copy_files(out, channel, pass));
-  Frame last = VZ_TRY(channel.receive());
-  if (last.type == kError) return fail(decode_error(last.payload, channel.peer()));
-  if (last.type != kAnswer) return fail(Code::bad_value, channel.peer() + " answers with something else");
+  VZ_TRY(expect_answer(channel));
   pass.took_ms = now_ms() - began;
   out.report.passes.push_back(pass);
   out.ct.reporter.info(fmt::format("Pass {}: {} MiB read, {} MiB sent, {} ms{}", out.report.passes.size(),
@@ -183,6 +199,22 @@ std::string usage_text(const Context& ct) {
   return record && *record ? usage_record_text(**record) : std::string();
 }
 
+// Of a container that is suspended, by us or before. Returns its token, "" without a dump.
+Result<std::string> copy_dump(Outgoing& out, FrameChannel& channel) {
+  if (!has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) return std::string();
+  out.ct.reporter.step("migrate.dump");
+  const auto began = now_ms();
+  VZ_TRY(ask(channel, {"dump", {}}));
+  MigratePass pass;
+  pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
+  VZ_TRY(expect_answer(channel));
+  pass.took_ms = now_ms() - began;
+  pass.frozen = true;
+  out.report.passes.push_back(pass);
+  out.ct.reporter.info(fmt::format("Memory: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
+  return read_token(out.ct.private_path);
+}
+
 // Everything up to "the other host could run it".
 Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel, std::uint64_t* stopped_at) {
   VZ_TRY(ask(channel, describe(out, "begin")));
@@ -190,13 +222,32 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel, std::uint64_t* s
   if (out.layout == Layout::image) sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
   if (out.running && sender) VZ_TRY(copy_while_it_runs(out, channel, *sender));
   *stopped_at = now_ms();
-  if (out.running) VZ_TRY(stop_locked(out.ct, {}));
+  if (out.live)
+    VZ_TRY(checkpoint_locked(out.ct, {}));
+  else if (out.running)
+    VZ_TRY(stop_locked(out.ct, {}));
   VZ_TRY(send_pass(out, channel, sender ? &*sender : nullptr, true));
   auto request = describe(out, "prepare");
+  request.fields["token"] = VZ_TRY(copy_dump(out, channel));
   request.fields["usage"] = usage_text(out.ct);
-  request.fields["start"] = out.running ? "yes" : "no";
+  request.fields["start"] = out.live ? "restore" : out.running ? "yes" : "no";
   VZ_TRY(ask(channel, request));
   return {};
+}
+
+// It ran before. From its dump, if there is one, as if nothing had been.
+void continue_here(Context& ct) {
+  auto alive = running_state(ct.host, ct.id);
+  if (alive && *alive) return;
+  Result<> done;
+  if (has_good_dump(ct.host, ct.id, ct.private_path)) {
+    ct.reporter.warn("Restoring the container here");
+    done = restore_locked(ct, {});
+  } else {
+    ct.reporter.warn("Starting the container here again");
+    done = start_locked(ct, {});
+  }
+  if (!done) ct.reporter.warn("Warning: it did not start: " + done.error().message());
 }
 
 // It is here, as it was: before the commit nothing was taken from it but its run. While the other host does not know,
@@ -206,21 +257,30 @@ void restore_source(Outgoing& out, FrameChannel& channel) {
   if (ask(channel, {"abort", {{"ctid", out.ct.id.str()}, {"session", out.journal.session}}}))
     (void)remove_migration(out.ct.host, out.ct.id);
   if (!out.running) return;
-  auto alive = running_state(out.ct.host, out.ct.id);
-  if (alive && *alive) return;
-  out.ct.reporter.warn("Starting the container here again");
-  if (auto started = start_locked(out.ct, {}); !started)
-    out.ct.reporter.warn("Warning: it did not start: " + started.error().message());
+  continue_here(out.ct);
+}
+
+// The other host could not continue it, and says that nothing of it is left there.
+Result<> take_returned(Context& ct, FrameChannel& channel, MigrationJournal journal, const std::string& why) {
+  journal.phase = "sending";
+  ct.reporter.step("migrate.returned");
+  VZ_TRY(save_migration(ct.host, ct.id, journal));
+  (void)ask(channel, {"forget", {{"ctid", ct.id.str()}, {"session", journal.session}}});
+  VZ_TRY(remove_migration(ct.host, ct.id));
+  continue_here(ct);
+  return fail(Error(Code::restore, fmt::format("{} cannot continue it: {}", journal.peer, why))
+                  .with_hint("it is here; without --live it can be stopped here and started there"));
 }
 
 // After the commit only the other host may run it. Asked again, it does what is left to do.
-Result<> hand_over(Context& ct, FrameChannel& channel, const MigrationJournal& journal, bool* started) {
+Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal, bool* started) {
   MigrationMessage request{"go", {{"ctid", ct.id.str()}, {"session", journal.session}}};
   auto done = ask(channel, request);
   if (!done)
     return fail(std::move(done).error().with_hint(fmt::format(
         "the container was given up here and may run there; `vzctl migrate {} --resolve` asks again", ct.id.value())));
   *started = done->text("started") == "yes";
+  if (done->text("returned") == "yes") return take_returned(ct, channel, std::move(journal), done->text("note"));
   if (auto note = done->text("note"); !note.empty())
     ct.reporter.warn(fmt::format("Warning: it does not start on {}: {}", journal.peer, note));
   return {};

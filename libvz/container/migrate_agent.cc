@@ -16,6 +16,8 @@
 #include "libvz/container/archive_stream.h"
 #include "libvz/container/context.h"
 #include "libvz/container/dir_layout.h"
+#include "libvz/container/dump.h"
+#include "libvz/container/dump_stream.h"
 #include "libvz/container/idalloc.h"
 #include "libvz/container/image.h"
 #include "libvz/container/image_delta.h"
@@ -50,6 +52,7 @@ class Agent {
   Answer check(const MigrationMessage& request);
   Answer begin(const MigrationMessage& request);
   Answer receive_pass(const MigrationMessage& request);
+  Answer receive_dump_files(const MigrationMessage& request);
   Answer prepare(const MigrationMessage& request);
   Answer go(const MigrationMessage& request);
   Answer status(const MigrationMessage& request);
@@ -218,6 +221,18 @@ Answer Agent::receive_pass(const MigrationMessage&) {
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
 }
 
+Answer Agent::receive_dump_files(const MigrationMessage&) {
+  if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  const auto path = incoming_dump_path(default_dump_path(host_, *id_));
+  VZ_TRY(remove_tree(path));
+  VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
+  auto received = VZ_TRY(receive_dump(channel_, path));
+  // What is wrong with it is better known before the commit.
+  Dump dump = VZ_TRY(open_dump(path));
+  VZ_TRY(verify_dump(dump));
+  return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
+}
+
 // From here on it survives the end of the connection: only the source knows whether it gave the container up.
 Answer Agent::prepare(const MigrationMessage& request) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
@@ -228,6 +243,7 @@ Answer Agent::prepare(const MigrationMessage& request) {
   journal_.config = request.text("config");
   journal_.usage = request.text("usage");
   journal_.start = request.text("start");
+  journal_.token = request.text("token");
   journal_.phase = "prepared";
   reporter_.step("migrate.prepared");
   auto saved = save_migration(host_, *id_, journal_);
@@ -254,7 +270,10 @@ Answer Agent::go(const MigrationMessage& request) {
   VZ_TRY(adopt(request));
   if (journal_.session != request.text("session")) return fail(Code::bad_value, "another migration");
   auto finished = VZ_TRY(finish_incoming(host_, *id_, &journal_, reporter_));
-  return MigrationMessage{"ok", {{"started", finished.started ? "yes" : "no"}, {"note", finished.note}}};
+  return MigrationMessage{"ok",
+                          {{"started", finished.started ? "yes" : "no"},
+                           {"returned", finished.returned ? "yes" : "no"},
+                           {"note", finished.note}}};
 }
 
 Answer Agent::status(const MigrationMessage& request) {
@@ -268,7 +287,8 @@ Answer Agent::status(const MigrationMessage& request) {
 // The source has removed what it had: the journal has told all that it had to tell.
 Answer Agent::forget(const MigrationMessage& request) {
   VZ_TRY(adopt(request));
-  if (journal_.phase != "done") return fail(Code::bad_value, "the migration is not finished");
+  if (journal_.phase != "done" && journal_.phase != "returned")
+    return fail(Code::bad_value, "the migration is not finished");
   reporter_.step("migrate.forget");
   VZ_TRY(remove_migration(host_, *id_));
   return MigrationMessage{"ok", {}};
@@ -290,9 +310,11 @@ Answer Agent::abort(const MigrationMessage& request) {
 Answer Agent::dispatch(const MigrationMessage& request) {
   using Handler = Answer (Agent::*)(const MigrationMessage&);
   static const std::map<std::string, Handler> kHandlers = {
-      {"hello", &Agent::hello},       {"check", &Agent::check},     {"begin", &Agent::begin},
-      {"pass", &Agent::receive_pass}, {"prepare", &Agent::prepare}, {"go", &Agent::go},
-      {"status", &Agent::status},     {"forget", &Agent::forget},   {"abort", &Agent::abort}};
+      {"hello", &Agent::hello},     {"check", &Agent::check},
+      {"begin", &Agent::begin},     {"pass", &Agent::receive_pass},
+      {"prepare", &Agent::prepare}, {"dump", &Agent::receive_dump_files},
+      {"go", &Agent::go},           {"status", &Agent::status},
+      {"forget", &Agent::forget},   {"abort", &Agent::abort}};
   auto at = kHandlers.find(request.name);
   if (at == kHandlers.end()) return fail(Code::bad_value, "unknown request: " + printable(request.name));
   if (!greeted_ && request.name != "hello") return fail(Code::bad_value, "the first request must be hello");
@@ -313,7 +335,7 @@ Result<> Agent::serve() {
       continue;
     }
     // In the middle of a stream of frames nobody knows any more what comes next.
-    const bool out_of_step = request->name == "pass";
+    const bool out_of_step = request->name == "pass" || request->name == "dump";
     VZ_TRY(answer_error(channel_, result.error()));
     if (out_of_step) return fail(std::move(result).error());
   }

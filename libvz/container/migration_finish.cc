@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "libvz/container/checkpoint.h"
+#include "libvz/container/dump_stream.h"
 #include "libvz/container/names.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/state.h"
@@ -17,6 +19,7 @@ std::string incoming_path(const MigrationJournal& journal) { return journal.priv
 
 Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal) {
   VZ_TRY(remove_private(incoming_path(journal)));
+  VZ_TRY(remove_tree(incoming_dump_path(default_dump_path(host, id))));
   if (!exists(host.config_path(id))) VZ_TRY(release_idmap(host, id));
   return remove_migration(host, id);
 }
@@ -32,9 +35,21 @@ void import_usage(const Host& host, Ctid id, const std::string& text, Reporter& 
     reporter.warn(fmt::format("Warning: container {}: its usage begins anew: {}", id.value(), saved.error().message()));
 }
 
+// Of a container that was suspended. Only with its token, which the private area of the other host had.
+Result<> place_dump(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
+  if (journal.token.empty()) return {};
+  reporter.step("migrate.dump");
+  const auto path = default_dump_path(host, id), incoming = incoming_dump_path(path);
+  if (!exists(incoming)) return {};
+  VZ_TRY(remove_dump(path));
+  VZ_TRY(rename_durably(incoming, path));
+  return write_token(journal.private_path, journal.token);
+}
+
 Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
   reporter.step("migrate.private");
   if (!exists(journal.private_path)) VZ_TRY(rename_durably(incoming_path(journal), journal.private_path));
+  VZ_TRY(place_dump(host, id, journal, reporter));
   reporter.step("migrate.usage");
   import_usage(host, id, journal.usage, reporter);
   reporter.step("migrate.config");
@@ -51,12 +66,21 @@ Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal
 
 Result<FinishedIncoming> start_here(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
   FinishedIncoming out;
-  if (journal.start != "yes") return out;
+  if (journal.start != "yes" && journal.start != "restore") return out;
   out.started = VZ_TRY(running_state(host, id)).has_value();
   if (out.started) return out;
   Context ct = VZ_TRY(load_context(host, id, reporter));
+  if (journal.start == "restore") {
+    RestoreOptions options;
+    options.force = true;  // limits: they were checked, or forced, before it came
+    auto restored = restore_locked(ct, options);
+    out.started = restored.has_value();
+    out.returned = !restored;
+    if (!restored) out.note = restored.error().message();
+    return out;
+  }
   StartOptions options;
-  options.enforce_all = false;  // it was checked, or forced, before it came
+  options.enforce_all = false;
   auto started = start_locked(ct, options);
   out.started = started.has_value();
   if (!started) out.note = started.error().message();
@@ -77,8 +101,36 @@ Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJou
     reporter.step("migrate.done");
     VZ_TRY(save_migration(host, id, *journal));
   }
-  if (journal->phase != "done") return fail(Code::bad_value, "the container is not prepared");
-  return start_here(host, id, *journal, reporter);
+  FinishedIncoming out;
+  if (journal->phase == "returned") {
+    out.returned = true;
+    out.note = "it could not be continued there";
+  } else if (journal->phase == "done") {
+    out = VZ_TRY(start_here(host, id, *journal, reporter));
+  } else {
+    return fail(Code::bad_value, "the container is not prepared");
+  }
+  if (out.returned) VZ_TRY(give_back(host, id, journal, reporter));
+  return out;
+}
+
+Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter) {
+  // First the token: from then on no dump here is of use, and nothing but a boot could make it run.
+  reporter.step("migrate.return.token");
+  VZ_TRY(remove_token(journal->private_path));
+  reporter.step("migrate.return.config");
+  auto config = host.load(id);
+  if (config)
+    if (auto name = config->get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, id));
+  VZ_TRY(remove_tree(host.config_path(id)));
+  journal->phase = "returned";
+  reporter.step("migrate.returned");
+  VZ_TRY(save_migration(host, id, *journal));
+  reporter.step("migrate.return.files");
+  VZ_TRY(clean_up(host, id, reporter));
+  VZ_TRY(remove_private(journal->private_path));
+  VZ_TRY(remove_dump(default_dump_path(host, id)));
+  return release_idmap(host, id);
 }
 
 namespace {

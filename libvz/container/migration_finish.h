@@ -22,11 +22,15 @@ Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journa
 
 struct FinishedIncoming {
   bool started = false;
-  std::string note;  // why not, when it should have been
+  bool returned = false;  // it could not go on from its dump: nothing of it is left, the source may have it again
+  std::string note;       // why not, when it should have been
 };
-// Destination, after it: configuration, name, usage and private area are put in their places, and it is started. The
-// caller holds the lock. A container that does not start is a note: it is here, and nowhere else.
+// Destination, after it: configuration, name, usage, dump and private area are put in their places, and it is started
+// or restored. The caller holds the lock. A container that does not start is a note: it is here, and nowhere else.
 Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter);
+
+// Destination, after a restore that failed, and again for who asks again: nothing of it can run here.
+Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter);
 
 // Source, after it: destroyed, or renamed to *.migrated. The caller holds the lock.
 Result<> finish_outgoing(Context& ct, const MigrationJournal& journal);

@@ -19,7 +19,7 @@ struct Field {
   const char* name;
   std::string MigrationJournal::*text;
 };
-constexpr std::array<Field, 10> kFields = {{{"session", &MigrationJournal::session},
+constexpr std::array<Field, 11> kFields = {{{"session", &MigrationJournal::session},
                                             {"side", &MigrationJournal::side},
                                             {"phase", &MigrationJournal::phase},
                                             {"peer", &MigrationJournal::peer},
@@ -28,6 +28,7 @@ constexpr std::array<Field, 10> kFields = {{{"session", &MigrationJournal::sessi
                                             {"usage", &MigrationJournal::usage},
                                             {"keep", &MigrationJournal::keep},
                                             {"start", &MigrationJournal::start},
+                                            {"token", &MigrationJournal::token},
                                             {"private", &MigrationJournal::private_path}}};
 
 Error damaged(const std::string& path, const char* why) {
@@ -70,7 +71,9 @@ Result<> remove_migration(const Host& host, Ctid id) { return remove_tree(migrat
 
 Result<> check_not_migrating(const Host& host, Ctid id) {
   auto journal = VZ_TRY(load_migration(host, id));
-  if (!journal || journal->phase == "sending" || journal->phase == "incoming" || journal->phase == "done") return {};
+  if (!journal || journal->phase == "sending" || journal->phase == "incoming" || journal->phase == "done" ||
+      journal->phase == "returned")
+    return {};
   if (journal->side == "source")
     return fail(Error(Code::locked, fmt::format("Container {} was migrated to {}, which did not confirm it", id.value(),
                                                 journal->peer))

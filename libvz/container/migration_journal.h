@@ -3,6 +3,7 @@
 //
 //   source       sending ----> committed ----> (gone)        sending: the container is ours. committed: it is not.
 //   destination  incoming -> prepared -> committed -> done   prepared: whole, waits for the word. done: it is ours.
+//                                                      \--> returned   it cannot go on here: it is the source's again.
 //
 // At every moment at most one side may run it, and one side can: the source until it has written `committed`, the
 // destination from the moment it was told so, which it is only after that was written.
@@ -27,7 +28,8 @@ struct MigrationJournal {
   std::string config;        // destination, from `prepared` on: the text of ID.conf
   std::string usage;         // destination: the usage record, may be empty
   std::string keep;          // source: "yes": the stopped container stays, renamed
-  std::string start;         // destination: "yes": start it
+  std::string start;         // destination: "yes": start it; "restore": continue it from its dump
+  std::string token;         // destination: of the dump that came along; empty: none
   std::string private_path;  // destination: where the private area goes
 };
 

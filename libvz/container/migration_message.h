@@ -21,8 +21,9 @@ enum MigrationFrame : std::uint8_t {
   kError = 3,
   kBlock = 4,  // 8 bytes of offset, little-endian, then data
   kHole = 5,   // offset and length
-  kBytes = 6,  // the next bytes of an archive
-  kEnd = 7,    // of the blocks or bytes
+  kBytes = 6,  // the next bytes of an archive or a file
+  kEnd = 7,    // of the blocks, bytes or files
+  kFile = 8,   // the next file of a dump: its name
 };
 
 struct MigrationMessage {

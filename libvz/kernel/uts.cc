@@ -5,7 +5,6 @@
 
 #include <sched.h>
 #include <sys/wait.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 namespace vz {
@@ -23,11 +22,6 @@ Result<> set_hostname_of(const UniqueFd& pidfd, const std::string& hostname) {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
   int err = WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
   return tl::unexpected<Error>(Error::from_errno(err, "set host name '" + hostname + "'", Code::hostname));
-}
-
-std::string host_name() {
-  utsname name;
-  return ::uname(&name) == 0 ? name.nodename : "";
 }
 
 }  // namespace vz

@@ -11,7 +11,4 @@ namespace vz {
 // Sets the host name of the UTS namespace of a running process; the caller's own is untouched (fork + setns(2)).
 Result<> set_hostname_of(const UniqueFd& pidfd, const std::string& hostname);
 
-// This host's own name; "" when there is none.
-std::string host_name();
-
 }  // namespace vz

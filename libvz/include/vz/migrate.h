@@ -18,6 +18,7 @@ struct MigrateOptions {
   std::vector<std::string> transport;  // command whose standard input and output reach `vzctl agent` there
   bool keep_source = false;            // the stopped container stays here, renamed to *.migrated
   bool check_only = false;             // all checks, nothing is changed
+  bool live = false;                   // with its memory and connections, by a checkpoint
   bool force = false;                  // a limit that the other host cannot enforce is no reason to refuse
   std::uint64_t max_passes = 4;        // copies of what changed, before the container is stopped
 };
@@ -30,7 +31,7 @@ struct MigratePass {
 };
 
 struct MigrateReport {
-  std::string mode;  // "offline": it did not run; "near-live": stopped for the last pass
+  std::string mode;  // "offline": it did not run; "near-live": stopped for the last pass; "live": suspended for it
   std::string why;   // why not a better one
   std::vector<MigratePass> passes;
   std::uint64_t sent = 0;     // bytes on the wire
