@@ -314,7 +314,8 @@ std::vector<Command> work_commands() {
        Needs::host,
        "[CTID] [--fix] [--json|--format FORMAT]",
        "Print what this host can and cannot do, or what keeps a container from being saved",
-       "Without CTID: one line for each kernel feature, and for each missing one what does not work and what to do. With "
+       "Without CTID: one line for each kernel feature, and for each missing one what does not work and what to do. "
+       "With "
        "the CTID of a running container: what suspend could not save or would change, by process, and what to do; the "
        "exit status is 16 then.",
        kCheckOptions,
