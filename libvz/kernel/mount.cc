@@ -72,6 +72,10 @@ Result<UniqueFd> clone_mount(int dirfd, const std::string& path, bool recursive)
   if (path.empty()) flags |= AT_EMPTY_PATH;
   UniqueFd mount(::open_tree(dirfd, path.c_str(), flags));
   if (!mount) return fail_errno("clone the mount of " + (path.empty() ? "a descriptor" : path), Code::mount);
+  // Where systemd runs, every mount of the host is shared, and so is a clone: nobody can pivot into one that is.
+  mount_attr attr{};
+  attr.propagation = MS_PRIVATE;
+  VZ_TRY(set_attr(mount.get(), attr, recursive, "make a cloned mount private"));
   return mount;
 }
 

@@ -19,7 +19,7 @@ namespace vz {
 // (key, value); an empty value is a flag. `attrs` are MOUNT_ATTR_*.
 using MountOptions = std::vector<std::pair<std::string, std::string>>;
 Result<UniqueFd> new_mount(const char* fstype, const MountOptions& options, std::uint64_t attrs);
-Result<UniqueFd> clone_mount(int dirfd, const std::string& path, bool recursive);  // open_tree(CLONE)
+Result<UniqueFd> clone_mount(int dirfd, const std::string& path, bool recursive);  // open_tree(CLONE), private
 Result<> set_idmap(int mount_fd, const UniqueFd& userns);
 Result<> set_attrs(int mount_fd, std::uint64_t set, std::uint64_t clear, bool recursive);
 Result<> attach_mount(int mount_fd, int dirfd, const std::string& path);  // move_mount

@@ -126,7 +126,7 @@ class Tools(Case):
         self.assertIn("Disk quota exceeded", tried.out)
         size = int(self.inside(self.ct, "du -k /home/carol/big").split()[0])
         self.assertLessEqual(size, 2048)
-        self.assertGreater(size, 1024)
+        self.assertGreaterEqual(size, 1024)  # a kernel with large folios writes all of a megabyte or nothing
         files = self.inside(self.ct, "su carol -c 'cd; for i in $(seq 40); do : > f$i || break; done' 2>&1; ls ~carol | wc -l",
                             check=None)
         self.assertIn("Disk quota exceeded", files)
