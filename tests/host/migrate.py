@@ -65,8 +65,7 @@ class Moves(MigrateTest):
         self.assertEqual(self.b.vzctl("status", f"m{os.getpid()}", check=0).out.split()[1], str(ctid))
         self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
         self.assertFalse(pathlib.Path(f"/var/lib/vz/private/{ctid}").exists())
-        back = f"nsenter -t {os.getpid()} -m -n -- {VZCTL} agent"
-        self.b.vzctl("migrate", ctid, "a", "--transport", back, check=0)
+        self.b.vzctl("migrate", ctid, "a", "--transport", self.b.back(), check=0)
         self.assertHere(ctid, running=True)
         self.assertEqual(self.inside(ctid, "md5sum /data").split()[0], md5)
 
@@ -139,6 +138,70 @@ class Moves(MigrateTest):
         self.assertThere(one, running=False)
         self.assertThere(two, running=False)
         self.assertRc(run([vzhost.BIN / "vzmigrate", "--transport", self.b.transport(), "b", one]), 10)
+
+
+class Live(MigrateTest):
+    """With memory: programs go on where they were."""
+    PROGRAM = ("i=0; s=$(head -c 300000 /dev/urandom | md5sum); while :; do i=$((i+1)); echo $$ $i $s >/dev/shm/now; "
+               "echo $i >>/log; sleep 0.05; done")
+
+    def setUp(self):
+        super().setUp()
+        criu = vzhost.feature("criu")
+        if not criu["present"]:
+            self.skipTest(f"CRIU: {criu['detail']}")
+
+    def start_program(self, ctid):
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, f"mkdir -p /dev/shm; ({self.PROGRAM}) >/dev/null 2>&1 </dev/null & ")
+        return vzhost.wait_for(lambda: self.look(vzctl, ctid), what="the program")
+
+    @staticmethod
+    def look(call, ctid):
+        words = call("exec2", ctid, "cat /dev/shm/now").out.split()
+        return words if len(words) >= 3 else None
+
+    def goes_on(self, call, ctid, before):
+        after = vzhost.wait_for(lambda: self.look(call, ctid), what="the program, after the move")
+        self.assertEqual((after[0], after[2]), (before[0], before[2]), "another process")
+        vzhost.wait_for(lambda: int((self.look(call, ctid) or after)[1]) > int(after[1]), what="that it goes on")
+        log = [int(n) for n in call("exec2", ctid, "cat /log", check=0).out.split()]
+        self.assertEqual(log, list(range(1, log[-1] + 1)), "a step is missing, or was done twice")
+
+    def test_there_and_back(self):
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        report = self.migrate(ctid, "--live", "--json", check=0).json()
+        self.assertEqual((report["mode"], report["started"]), ("live", True))
+        print(f"# stopped for {report['down_milliseconds']} ms, {report['bytes_sent']} bytes sent", flush=True)
+        self.assertThere(ctid, running=True)
+        self.goes_on(self.b.vzctl, ctid, before)
+        self.b.vzctl("migrate", ctid, "a", "--online", "--transport", self.b.back(), check=0)
+        self.assertHere(ctid, running=True)
+        self.goes_on(vzctl, ctid, before)
+
+    def test_a_suspended_one_stays_suspended(self):
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        vzctl("suspend", ctid, check=0)
+        self.migrate(ctid, check=0)
+        self.assertIn("suspended", self.b.vzctl("status", ctid, check=0).out)
+        self.b.vzctl("resume", ctid, check=0)
+        self.goes_on(self.b.vzctl, ctid, before)
+
+    def test_what_the_other_host_cannot_continue_goes_on_here(self):
+        """Its CRIU fails after everything was handed over: the container comes back, and nothing of it is left there."""
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        for place in ("/usr/local/lib/vz", "/usr/sbin/criu", "/usr/bin/criu"):
+            if pathlib.Path(place).exists():
+                run([*self.b.enter(), "mount", "--bind", self.b.work / "lib" if pathlib.Path(place).is_dir() else "/dev/null", place], check=0)
+        failed = self.migrate(ctid, "--live")
+        self.assertRc(failed, 17)
+        self.assertIn("it is here", failed.err)
+        self.assertHere(ctid, running=True)
+        self.goes_on(vzctl, ctid, before)
+        self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
 
 
 class Refusals(MigrateTest):

@@ -32,8 +32,11 @@ class Node:
                 if (group / setting).exists() and "cpuset" in group.parent.name:
                     (group / setting).write_text((group.parent / setting).read_text())
         binds = " ".join(f"mount --bind {group} {group.parent};" for group in self.groups)
+        # In a namespace of control groups: CRIU mounts the hierarchies anew, and must see this subtree as all there is.
+        self.join = " ".join(f"echo $$ >{group}/cgroup.procs;" for group in self.groups)
         self.holder = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--uts", "--propagation", "private", "--", "sh", "-ec",
+            ["sh", "-c", f'{self.join} exec "$@"', "sh", "unshare", "--cgroup", "--mount", "--net", "--uts", "--propagation", "private",
+             "--", "sh", "-ec",
              f"hostname {name}; {binds} mount --bind {self.work}/lib /var/lib/vz; "
              "for d in /etc/vz /run/vz; do cp -a $d /tmp/vz-node.$$; mount -t tmpfs -o mode=0755 vz-node $d; "
              "[ $d = /run/vz ] || cp -a /tmp/vz-node.$$/. $d; rm -rf /tmp/vz-node.$$; done; "
@@ -43,13 +46,28 @@ class Node:
         if self.holder.stdout.readline() != b"ready\n":
             raise AssertionError("the second node did not come up")
 
+        self.script = self.executable("enter", f'{self.join}\nexec nsenter -t {self.holder.pid} -m -n -u -C -- "$@"')
+        leave = " ".join(f"echo $$ >{top}/cgroup.procs;" for top in hierarchies())
+        inner = self.executable("leave", f'{leave}\nexec "$@"')
+        self.outside = self.executable("outside", f'exec nsenter -t {os.getpid()} -m -n -u -C -- {inner} "$@"')
+
+    def executable(self, name, text):
+        path = self.work / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
     def enter(self):
-        return ["nsenter", "-t", str(self.holder.pid), "-m", "-n", "-u", "--"]
+        return [str(self.script)]
 
     def transport(self, **environment):
         """For --transport: the agent's command, with variables of its own (VZ_FAULT)."""
-        words = self.enter() + ["env", "-u", "VZ_FAULT", "-u", "VZ_FAULT_TRACE", *(f"{k}={v}" for k, v in environment.items()), str(VZCTL), "agent"]
-        return " ".join(words)
+        variables = [f"{k}={v}" for k, v in environment.items()]
+        return " ".join([*self.enter(), "env", "-u", "VZ_FAULT", "-u", "VZ_FAULT_TRACE", *variables, str(VZCTL), "agent"])
+
+    def back(self):
+        """The other way: for --transport on this node."""
+        return f"{self.outside} {VZCTL} agent"
 
     def vzctl(self, *args, **kw):
         return run([*self.enter(), VZCTL, *args], **kw)
@@ -72,5 +90,9 @@ class Node:
         self.holder.wait()
         self.holder.stdout.close()
         shutil.rmtree(self.work, ignore_errors=True)
+        for group in self.groups:  # what a test that failed left running
+            if (group / "cgroup.kill").exists():
+                (group / "cgroup.kill").write_text("1")
+                vzhost.wait_for(lambda g=group: "populated 0" in (g / "cgroup.events").read_text(), what="the node's end")
         for group in self.groups:
             run(["find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
