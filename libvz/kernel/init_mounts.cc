@@ -259,8 +259,8 @@ int MountTree::build() {
   int run = create("tmpfs", {{"mode", "755"}, {"size", "20%"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   report_.check(run, InitStep::new_file_system, "tmpfs");
   attach(run, directory(root, "run", 0755), "/run");
-  // Takes inode 2 of this file system, and stays: CRIU mistakes a watched directory with the number that the container's
-  // root has (2 on ext4) for that root.
+  // Takes inode 2 of this file system, and stays: CRIU mistakes a watched directory with the number that the
+  // container's root has (2 on ext4) for that root.
   (void)::close(directory(run, "host", 0755));
   bind_files();
   bind_proc_files(dev);

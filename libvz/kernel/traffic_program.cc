@@ -103,8 +103,8 @@ void multiply(BpfCode& c) {
   c.land(single);
 }
 
-// Link-local multicast (224.0.0.0/24, ff02::/16) is what ARP is: neither routed nor anybody's network. The kernel sends it
-// by itself, MLD reports above all, so a class of networks would grow by what nobody sent.
+// Link-local multicast (224.0.0.0/24, ff02::/16) is what ARP is: neither routed nor anybody's network. The kernel sends
+// it by itself, MLD reports above all, so a class of networks would grow by what nobody sent.
 void leave_out_link_local_multicast(BpfCode& c, vz_net_family family, BpfCode::Label& otherwise) {
   const bool ip4 = family == VZ_NET_IP4;
   copy(c, ETH_HLEN + (ip4 ? 16 : 24), kField, 4, otherwise);
