@@ -74,19 +74,6 @@ Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
 
 namespace {
 
-// A directory's limits are the kernel's business from before the first process on.
-Result<> prepare_disk(Context& ct, const StartPlan& plan) {
-  if (VZ_TRY(private_layout(ct.private_path)) != Layout::dir) return {};
-  const auto disk = disk_limits(ct.config);
-  ct.reporter.step("start.quota");
-  auto put = put_dir_quota(ct.private_path, plan.idmap, disk, ct.reporter);
-  if (put) put = agree_on_grace(ct.host, ct.private_path, disk);
-  if (put) return {};
-  if (disk.any() && !plan.lenient) return fail(std::move(put).error().context("--force starts without disk limits"));
-  ct.reporter.warn("Warning: " + put.error().message() + ", going on without disk limits");
-  return {};
-}
-
 // Limits of users inside, as QUOTAUGIDLIMIT wants them.
 Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
   const bool on = plan.access.sandbox.ask_quota;
@@ -105,6 +92,18 @@ Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
 }
 
 }  // namespace
+
+Result<> prepare_disk(Context& ct, const StartPlan& plan, bool strict) {
+  if (VZ_TRY(private_layout(ct.private_path)) != Layout::dir) return {};
+  const auto disk = disk_limits(ct.config);
+  ct.reporter.step("start.quota");
+  auto put = put_dir_quota(ct.private_path, plan.idmap, disk, ct.reporter);
+  if (put) put = agree_on_grace(ct.host, ct.private_path, disk);
+  if (put) return {};
+  if (disk.any() && strict) return fail(std::move(put).error().context("--force starts without disk limits"));
+  ct.reporter.warn("Warning: " + put.error().message() + ", going on without disk limits");
+  return {};
+}
 
 Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool write_files, std::string* device) {
   auto mounted = VZ_TRY(mount_private(ct.private_path, plan.idmap, ct.config.get("MOUNT_OPTS").value_or(""),
@@ -264,7 +263,7 @@ void hand_over_quota(Context& ct, UniqueFd listener) {
 // From "nothing of it exists" to "init runs". On failure the caller cleans up.
 Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& plan, State* state) {
   VZ_TRY(save_phase(ct, state, "starting"));
-  VZ_TRY(prepare_disk(ct, plan));
+  VZ_TRY(prepare_disk(ct, plan, !options.force && options.enforce_all));
   ct.reporter.step("start.mount");
   auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, /*write_files=*/true, &state->root_device));
   state->quota_special = plan.quota_special;
@@ -358,7 +357,7 @@ namespace {
 Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::vector<std::string> argv,
                                int stdin_fd) {
   VZ_TRY(save_phase(ct, state, "environment"));
-  VZ_TRY(prepare_disk(ct, plan));
+  VZ_TRY(prepare_disk(ct, plan, false));
   std::string device;
   InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, /*write_files=*/true, &device)));
   init.sandbox.ask_quota = false;
