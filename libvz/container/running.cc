@@ -33,6 +33,7 @@ EnterSpec enter_spec(const Running& running) {
 EnterSpec quiet_enter_spec(const Running& running, const UniqueFd& null) {
   EnterSpec spec = enter_spec(running);
   for (int& fd : spec.stdio) fd = null.get();
+  spec.hand_signals_back = true;   // the user interrupts us, not what we run
   spec.sandbox.ask_quota = false;  // our own questions have nothing to do with quotas
   return spec;
 }

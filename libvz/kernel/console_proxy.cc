@@ -25,7 +25,7 @@ class Proxy {
       : fds_{{in, POLLIN, 0}, {master, POLLIN, 0}, {out, 0, 0}, {lease, 0, 0}, {signals, POLLIN, 0}} {}
 
   // nullopt: go on.
-  Result<std::optional<ConsoleEnd>> step(const SignalGuard& signals) {
+  Result<std::optional<ConsoleEnd>> step(SignalGuard& signals) {
     arm();
     int n = ::poll(fds_, std::size(fds_), filter_.pending() ? kEscapeWaitMs : -1);
     if (n < 0 && errno != EINTR) return fail_errno("poll");

@@ -78,7 +78,7 @@ Error timed_out(const EnterSpec& spec) {
 }
 
 // Waits for the next report. In a frozen container it never comes: the user's signals and his timeout must work.
-Result<> await_report(const UniqueFd& channel, const SignalGuard& signals, const EnterSpec& spec,
+Result<> await_report(const UniqueFd& channel, SignalGuard& signals, const EnterSpec& spec,
                       std::optional<Clock::time_point> deadline) {
   for (;;) {
     pollfd fds[2] = {{channel.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
@@ -98,7 +98,7 @@ struct Started {
   std::optional<ChildMessage> failure;
 };
 
-Result<> receive_start(const UniqueFd& channel, const SignalGuard& signals, const EnterSpec& spec,
+Result<> receive_start(const UniqueFd& channel, SignalGuard& signals, const EnterSpec& spec,
                        std::optional<Clock::time_point> deadline, Started& out) {
   for (;;) {
     VZ_TRY(await_report(channel, signals, spec, deadline));
@@ -185,7 +185,7 @@ void kill_session(const UniqueFd& leader, const Cgroups* cgroups) {
 }
 
 // Runs the loop until the command has ended (true) or the deadline has passed (false).
-Result<bool> attend(const UniqueFd& process, std::optional<PtyProxy>& proxy, const SignalGuard& signals,
+Result<bool> attend(const UniqueFd& process, std::optional<PtyProxy>& proxy, SignalGuard& signals,
                     std::optional<Clock::time_point> deadline) {
   for (;;) {
     pollfd fds[2 + PtyProxy::kFds] = {{process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
@@ -207,13 +207,14 @@ Result<bool> attend(const UniqueFd& process, std::optional<PtyProxy>& proxy, con
 
 }  // namespace
 
-Result<int> run_inside(const EnterSpec& spec) {
+namespace {
+
+Result<int> run_guarded(const EnterSpec& spec, SignalGuard& signals) {
   auto plan = VZ_TRY(plan_enter(spec));
   UniqueFd cgroup;
   if (spec.cgroups && spec.cgroups->init_fd() >= 0) cgroup = VZ_TRY(spec.cgroups->exec_fd());
   std::optional<Clock::time_point> deadline;
   if (spec.timeout) deadline = Clock::now() + *spec.timeout;
-  auto signals = VZ_TRY(SignalGuard::enter());
 
   CloneRequest request;
   request.cgroup_fd = cgroup.get();
@@ -248,6 +249,17 @@ Result<int> run_inside(const EnterSpec& spec) {
   }
   if (proxy) proxy->drain();
   return command.wait();
+}
+
+}  // namespace
+
+Result<int> run_inside(const EnterSpec& spec) {
+  std::optional<SignalGuard> signals = VZ_TRY(SignalGuard::enter());
+  auto result = run_guarded(spec, *signals);
+  const int interrupted = signals->interrupted();
+  signals.reset();
+  if (spec.hand_signals_back && interrupted != 0) (void)::raise(interrupted);
+  return result;
 }
 
 }  // namespace vz

@@ -124,6 +124,7 @@ struct EnterSpec {
   int stdio[3] = {0, 1, 2};
   bool pty = false;  // give it a controlling pty of the container's devpts; the master is proxied to 0/1
   std::optional<std::chrono::seconds> timeout;
+  bool hand_signals_back = false;  // a SIGINT or SIGTERM meanwhile is the caller's, too: raised again at the end
   std::function<void(UniqueFd)> on_listener;  // gets it when sandbox.ask_quota
 };
 // Runs a command in all namespaces, cgroups, with the capabilities and the seccomp filter of the container.

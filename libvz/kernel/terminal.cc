@@ -61,9 +61,12 @@ SignalGuard::~SignalGuard() {
   (void)::pthread_sigmask(SIG_SETMASK, &saved_, nullptr);
 }
 
-int SignalGuard::next() const {
+int SignalGuard::next() {
   signalfd_siginfo info;
-  return ::read(fd_.get(), &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+  if (::read(fd_.get(), &info, sizeof info) != sizeof info) return 0;
+  const int signal = static_cast<int>(info.ssi_signo);
+  if (signal == SIGINT || signal == SIGTERM) interrupted_ = signal;
+  return signal;
 }
 
 }  // namespace vz

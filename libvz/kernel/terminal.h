@@ -40,12 +40,14 @@ class SignalGuard {
   SignalGuard& operator=(SignalGuard&&) = delete;
   ~SignalGuard();
   int fd() const { return fd_.get(); }
-  int next() const;  // 0: none left
+  int next();                                       // 0: none left
+  int interrupted() const { return interrupted_; }  // the last SIGINT or SIGTERM that next() took; 0: none
 
  private:
   SignalGuard() = default;
   UniqueFd fd_;
   sigset_t saved_{};
+  int interrupted_ = 0;
 };
 
 }  // namespace vz
