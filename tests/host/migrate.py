@@ -282,7 +282,7 @@ class Refusals(MigrateTest):
 
 
 class Kills(MigrateTest):
-    """kill -9 at every step of either side. Afterwards it runs on one node, or --resolve makes it so."""
+    """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
     def steps(self, side):
         trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
@@ -300,7 +300,9 @@ class Kills(MigrateTest):
             seen[name] = seen.get(name, 0) + 1
             out.append(f"{name}:{seen[name]}")
         self.assertGreater(len(out), 8, out)
-        return out
+        # About 40 a side, four seconds each: other ones in every run, unless all are asked for.
+        every = 1 if os.environ.get("VZ_TEST_ALL_STEPS") else 4
+        return out[os.getpid() % every::every]
 
     def running_nodes(self, ctid):
         here, there = self.status(ctid), self.b.vzctl("status", ctid, check=0).out.split()[2:]
