@@ -344,8 +344,8 @@ class Common:
     def test_deleted_but_open_is_counted_until_closed(self):
         ctid = self.start_dir()
         before = self.usage(ctid)[0]
-        self.inside(ctid, "dd if=/dev/zero of=/held bs=1M count=8 conv=fsync; (exec 3</held; rm /held; echo up >/ready; read x </gate) "
-                          "</dev/null >/dev/null 2>&1 & mkfifo /gate; while [ ! -e /ready ]; do sleep 0.1; done")
+        self.inside(ctid, "mkfifo /gate; dd if=/dev/zero of=/held bs=1M count=8 conv=fsync; (exec 3</held; rm /held; echo up >/ready; read x </gate) "
+                          "</dev/null >/dev/null 2>&1 & while [ ! -e /ready ]; do sleep 0.1; done")
         self.assertGreaterEqual(self.usage(ctid)[0], before + 8 * 1024)
         self.inside(ctid, "echo go >/gate")
         vzhost.wait_for(lambda: self.usage(ctid)[0] < before + 1024, what="the end of the file")
