@@ -317,7 +317,7 @@ class Debian(CheckpointTest):
         self.inside(ctid, "systemd-run --unit=work --collect /root/work")
         self.inside(ctid, "systemd-run --unit=tick --on-active=1 --on-unit-active=1 --timer-property=AccuracySec=100ms "
                     "sh -c 'date +%s >> /tmp/ticks'")
-        wait_for(lambda: vzctl("exec2", ctid, "test -s /tmp/count").rc == 0, what="the workload")
+        wait_for(lambda: vzctl("exec2", ctid, "test -s /tmp/count -a -s /tmp/ticks").rc == 0, what="workload and timer")
         self.inside(ctid, "systemctl show -p MainPID --value work > /tmp/pid")
         before, groups = self.sum(ctid), self.inside(ctid, "cd /sys/fs/cgroup && find . -type d | grep -v tick | sort")
         self.assertEqual(vzctl("check", ctid).out.strip(), "Nothing in it keeps this container from being saved.")
