@@ -97,6 +97,7 @@ Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::Mig
                        {"bytes_sent", report.sent},
                        {"down_milliseconds", report.down_ms},
                        {"total_milliseconds", report.total_ms},
+                       {"packets_kept", report.kept_packets},
                        {"started", report.started}};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Suspending a container. It is frozen from the first step to the last: CRIU thaws it while it works and freezes it
-// again whatever happens, so that nothing runs after its memory was read unless we say so.
+// Suspending a container. It is frozen when CRIU is about to look at it, and until the last step: CRIU thaws it while
+// it works and freezes it again whatever happens, so that nothing runs after its memory was read unless we say so.
 #include "libvz/container/checkpoint.h"
 
 #include <ctime>
@@ -31,18 +31,24 @@ Error as_checkpoint(Error error) {
 
 class Checkpoint {
  public:
-  Checkpoint(Context& ct, Running& running, std::string path)
-      : ct_(ct), running_(running), state_(running.state), path_(std::move(path)) {}
+  Checkpoint(Context& ct, Running& running, std::string path, const CheckpointHooks& hooks)
+      : ct_(ct), running_(running), state_(running.state), path_(std::move(path)), hooks_(hooks) {}
 
+  // What takes time and can be done while it runs.
+  Result<> prepare();
   Result<> freeze();
   // `then_kill`: CRIU ends all processes when the dump is complete.
   Result<> dump(bool then_kill);
   Result<> kill();
+  void already_frozen() { frozen_ = true; }
+  bool given_away() const { return given_away_; }
 
  private:
   Result<> write_dump(bool then_kill);
   Result<> on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest);
   Result<DumpManifest> manifest_for(const CriuProgram& program);
+  Result<> begin(DumpManifest& manifest);
+  Result<> sync_files();
   Result<> save(const char* phase) {
     state_.phase = phase;
     ct_.reporter.step(std::string("suspend.state.") + phase);
@@ -53,11 +59,26 @@ class Checkpoint {
   Running& running_;
   State& state_;
   std::string path_;
+  const CheckpointHooks& hooks_;
+  std::optional<CriuProgram> program_;
+  bool frozen_ = false;
+  bool given_away_ = false;  // CheckpointHooks::dumped was satisfied: it must not run here any more
 };
+
+// The files on disk must be those that the processes have seen.
+Result<> Checkpoint::sync_files() {
+  UniqueFd root = VZ_TRY(open_root_of(state_.init.pid));
+  return sync_file_system(root.get());
+}
+
+Result<> Checkpoint::prepare() {
+  program_ = VZ_TRY(choose_criu());
+  return sync_files();  // so that little is left to do when it is frozen
+}
 
 Result<> Checkpoint::freeze() {
   ct_.reporter.info("\tsuspend...");
-  VZ_TRY(save("suspending"));
+  if (hooks_.freezing) hooks_.freezing();
   // A task that waits for its swapping cannot be frozen, and reading swapped pages is CRIU's doing, not the
   // container's.
   ct_.reporter.step("suspend.vswap");
@@ -65,7 +86,9 @@ Result<> Checkpoint::freeze() {
   VswapSubject subject{ct_.id, ct_.config, running_.cgroups, boottime_ns() - age_ns(state_.init), true};
   if (auto off = set_vswap_delay(cgroups, subject, false); !off) ct_.reporter.debug(off.error().message());
   ct_.reporter.step("suspend.freeze");
-  return running_.cgroups.freeze(true);
+  VZ_TRY(running_.cgroups.freeze(true));
+  frozen_ = true;
+  return {};
 }
 
 Result<DumpManifest> Checkpoint::manifest_for(const CriuProgram& program) {
@@ -87,24 +110,39 @@ Result<DumpManifest> Checkpoint::manifest_for(const CriuProgram& program) {
   m.external = VZ_TRY(external_mounts(state_.init.pid, access));
   auto cgroups = VZ_TRY(CgroupHost::probe());
   m.hierarchies = hierarchy_names(cgroups);
-  m.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
   return m;
+}
+
+// CRIU has made itself ready, which takes a while, and has not yet looked at the container.
+Result<> Checkpoint::begin(DumpManifest& manifest) {
+  if (!frozen_) VZ_TRY(freeze());
+  ct_.reporter.info("\tdump...");
+  manifest.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
+  auto access = VZ_TRY(plan_access(ct_.config));
+  if (VZ_TRY(external_mounts(state_.init.pid, access)) != manifest.external)
+    return fail(Error(Code::checkpoint, "the container's mounts changed in this moment").with_hint("try again"));
+  return sync_files();
 }
 
 // The dump is complete, the processes still there: what makes it valid happens now.
 Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest) {
   ct_.reporter.step("suspend.criu." + n.name);
   if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
+  if (n.name == "pre-dump") return begin(manifest);
   if (n.name != "post-dump") return {};
   ct_.reporter.step("suspend.commit");
-  VZ_TRY(commit_dump(dir, path_, manifest));
+  VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable));
   ct_.reporter.step("suspend.token");
-  return write_token(ct_.private_path, manifest.token);
+  VZ_TRY(write_token(ct_.private_path, manifest.token));
+  if (!hooks_.dumped) return {};
+  VZ_TRY(hooks_.dumped());
+  given_away_ = true;
+  return {};
 }
 
 Result<> Checkpoint::write_dump(bool then_kill) {
-  auto program = VZ_TRY(choose_criu());
-  auto manifest = VZ_TRY(manifest_for(program));
+  if (!program_) program_ = VZ_TRY(choose_criu());
+  auto manifest = VZ_TRY(manifest_for(*program_));
   UniqueFd dir = VZ_TRY(begin_dump(path_));
   const std::string work_dir = criu_work_dir(ct_.host, ct_.id);
   VZ_TRY(make_dirs(work_dir, 0711));
@@ -114,19 +152,14 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   request.pid = state_.init.pid;
   request.freeze_cgroup = running_.cgroups.freeze_path();
   request.leave_running = !then_kill;
-  // The files on disk must be those that the processes have seen.
-  UniqueFd root = VZ_TRY(open_root_of(state_.init.pid));
-  VZ_TRY(sync_file_system(root.get()));
-  root.reset();
   ct_.reporter.step("suspend.criu");
-  auto criu = VZ_TRY(Criu::spawn(program, {work_dir, {}}));
+  auto criu = VZ_TRY(Criu::spawn(*program_, {work_dir, {}}));
   state_.criu = VZ_TRY(criu.process());
   VZ_TRY(save("suspending"));
   return criu.dump(request, [&](CriuNotification& n) { return on_notification(n, dir, manifest); });
 }
 
 Result<> Checkpoint::dump(bool then_kill) {
-  ct_.reporter.info("\tdump...");
   state_.dump = path_;
   state_.token = new_token();
   state_.criu = {};
@@ -144,23 +177,28 @@ Result<> Checkpoint::kill() {
   return {};
 }
 
-Result<> all_steps(Context& ct, Running& running, const std::string& path) {
-  Checkpoint checkpoint(ct, running, path);
-  auto done = checkpoint.freeze();
+Result<> all_steps(Context& ct, Running& running, const std::string& path, const CheckpointHooks& hooks) {
+  Checkpoint checkpoint(ct, running, path, hooks);
+  auto done = checkpoint.prepare();
   if (done) done = checkpoint.dump(/*then_kill=*/true);
-  if (!done) {
+  if (!done && !checkpoint.given_away()) {
     ct.reporter.step("suspend.undo");
     auto undone = resume_frozen(ct, running);
     if (!undone) ct.reporter.warn("Warning: " + undone.error().message());
     return done;
   }
-  return checkpoint.kill();
+  VZ_TRY(checkpoint.kill());
+  if (hooks.ended) hooks.ended();
+  return {};
 }
 
 Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std::string& path) {
-  Checkpoint checkpoint(ct, running, path);
+  const CheckpointHooks none;
+  Checkpoint checkpoint(ct, running, path, none);
   const std::string& phase = running.state.phase;
   if (step == CheckpointStep::suspend) {
+    running.state.phase = "suspending";
+    VZ_TRY(save_state(ct.host, running.state));
     VZ_TRY(checkpoint.freeze());
     running.state.phase = "frozen";
     return save_state(ct.host, running.state);
@@ -170,6 +208,7 @@ Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std:
                     .with_hint(fmt::format("`vzctl chkpnt {} --suspend` first", ct.id.value())));
   if (step == CheckpointStep::resume) return resume_frozen(ct, running);
   if (step == CheckpointStep::kill) return checkpoint.kill();
+  checkpoint.already_frozen();
   auto dumped = checkpoint.dump(/*then_kill=*/false);
   if (dumped) return dumped;
   // Frozen as before, without a dump.
@@ -189,7 +228,7 @@ Result<> precheck(const Context& ct) {
 
 }  // namespace
 
-Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
+Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const CheckpointHooks& hooks) {
   auto running = VZ_TRY(open_running(ct.host, ct.id));
   const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
   if (path[0] != '/') return fail(Code::bad_value, "--dumpfile " + path + ": an absolute path is needed");
@@ -199,7 +238,7 @@ Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options) {
   const bool ends = options.step == CheckpointStep::all || options.step == CheckpointStep::kill;
   if (options.step == CheckpointStep::all) {
     ct.reporter.info("Setting up checkpoint...");
-    VZ_TRY(all_steps(ct, running, path));
+    VZ_TRY(all_steps(ct, running, path, hooks));
   } else {
     VZ_TRY(one_step(ct, running, options.step, path));
   }

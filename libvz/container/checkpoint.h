@@ -2,6 +2,7 @@
 // What suspending, restoring and everything that comes after a vzctl that died in the middle of them share.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,26 @@ std::vector<std::string> hierarchy_names(const CgroupHost& host);
 
 // Lets a container run on that a checkpoint had stopped: the dump is worthless from then on.
 Result<> resume_frozen(Context& ct, const Running& running);
+
+// What a migration does between the steps of a whole checkpoint. The container stands still from `freezing` on.
+struct CheckpointHooks {
+  std::function<void()> freezing;
+  // The dump is complete, nothing was ended yet: an error undoes everything, and the container runs on.
+  std::function<Result<>()> dumped;
+  // Its processes are gone; what it left on this host is still there.
+  std::function<void()> ended;
+  bool durable = true;  // the dump is to survive a crash of this host
+};
+// And during a restore.
+struct RestoreHooks {
+  // Everything is in place, nothing has run yet: an error undoes everything, and the dump is as good as before.
+  std::function<Result<>()> held;
+  std::function<void()> resuming;  // its sockets can receive; after this it runs
+  bool verified = false;           // the dump's files were compared with the manifest already
+};
 // The caller holds the container's lock.
-Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options);
-Result<> restore_locked(Context& ct, const RestoreOptions& options);
+Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const CheckpointHooks& hooks = {});
+Result<> restore_locked(Context& ct, const RestoreOptions& options, const RestoreHooks& hooks = {});
 
 // After a vzctl that died in the middle: the container runs on, or is suspended with a good dump, or (restoring) still
 // is. The caller holds the container's lock. Code::locked while CRIU is still at it.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "libvz/container/lock.h"
+#include "libvz/container/migration_journal.h"
 #include "libvz/kernel/boot_id.h"
 #include "libvz/kernel/file.h"
 
@@ -14,6 +15,7 @@ namespace vz {
 namespace {
 
 constexpr std::chrono::seconds kCriuTimeout{60};
+constexpr std::chrono::seconds kKillTimeout{30};
 
 Result<> wait_for_criu(const ProcessId& criu) {
   if (criu.pid <= 0) return {};
@@ -31,6 +33,13 @@ Result<std::string> private_of(const Host& host, Ctid id) {
 
 Result<> settle_suspending(const Host& host, Ctid id, Reporter& reporter) {
   auto running = open_running(host, id);
+  auto journal = VZ_TRY(load_migration(host, id));
+  if (running && journal && journal->side == "source" && journal->phase == "committed") {
+    // Given to another host in the meantime: it may run there.
+    VZ_TRY(running->cgroups.kill());
+    if (wait_exit(running->pidfd, kKillTimeout)) return {};
+    return fail(Code::locked, "the container was migrated away, and its processes here do not end");
+  }
   if (running) {
     // Frozen by us, and by CRIU when it gave up.
     Context ct{host, id, reporter, VZ_TRY(host.load(id)), {}, {}};

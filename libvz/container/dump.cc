@@ -47,27 +47,28 @@ Result<DumpFile> hash_file(int dir, const std::string& name) {
   return out;
 }
 
-Result<DumpFile> finish_file(int images, const std::string& name) {
+Result<DumpFile> finish_file(int images, const std::string& name, bool durable) {
   auto file = VZ_TRY(hash_file(images, name));
   UniqueFd fd = VZ_TRY(open_at(images, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   VZ_TRY(set_mode_of(fd.get(), 0644));
-  VZ_TRY(sync_file(fd.get()));
+  if (durable) VZ_TRY(sync_file(fd.get()));
   return file;
 }
 
-Result<> write_manifest(const std::string& dir, const std::string& text) {
+Result<> write_manifest(const std::string& dir, const std::string& text, bool durable) {
   UniqueFd fd = VZ_TRY(open_file(dir + "/" + kDumpManifest, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   VZ_TRY(write_all(fd.get(), text));
+  if (!durable) return {};
   VZ_TRY(sync_file(fd.get()));
   UniqueFd directory = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
   return sync_file(directory.get());
 }
 
-Result<> finish_images(const UniqueFd& images, DumpManifest& manifest) {
+Result<> finish_images(const UniqueFd& images, DumpManifest& manifest, bool durable) {
   for (const auto& name : VZ_TRY(list_dir_at(images.get(), "."))) {
-    manifest.files.push_back(VZ_TRY_CTX(finish_file(images.get(), name), "dump file " + name));
+    manifest.files.push_back(VZ_TRY_CTX(finish_file(images.get(), name, durable), "dump file " + name));
   }
-  return sync_file(images.get());
+  return durable ? sync_file(images.get()) : Result<>();
 }
 
 tl::unexpected<Error> unsafe(const std::string& path, Error error) {
@@ -101,9 +102,9 @@ Result<UniqueFd> begin_dump(const std::string& path) {
   return fd;
 }
 
-Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest) {
-  VZ_TRY(finish_images(images, manifest));
-  VZ_TRY(write_manifest(temporary(path), manifest_text(manifest)));
+Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable) {
+  VZ_TRY(finish_images(images, manifest, durable));
+  VZ_TRY(write_manifest(temporary(path), manifest_text(manifest), durable));
   // What had this name belongs to a time before.
   VZ_TRY(remove_tree(path));
   return rename_durably(temporary(path), path);

@@ -57,8 +57,9 @@ std::string default_dump_path(const Host& host, Ctid id);  // DUMPDIR/Dump.ID
 
 // PATH.tmp/images, empty, for CRIU to fill. PATH's parent is made when missing.
 Result<UniqueFd> begin_dump(const std::string& path);
-// Hashes and syncs what is in it, writes the manifest and gives it its name. A dump that was there is replaced.
-Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest);
+// Hashes what is in it, writes the manifest and gives it its name. A dump that was there is replaced.
+// `durable`: it survives a crash of the host.
+Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable = true);
 Result<> remove_dump(const std::string& path);  // also PATH.tmp; missing is fine
 
 struct Dump {

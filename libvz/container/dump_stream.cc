@@ -63,7 +63,7 @@ Result<std::uint64_t> send_dump(FrameChannel& channel, const std::string& path) 
   return sent;
 }
 
-Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path) {
+Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path, bool durable) {
   VZ_TRY(make_dirs(path.substr(0, path.rfind('/')), 0700));
   VZ_TRY(make_dirs(path, 0700));
   VZ_TRY(make_dirs(path + "/" + std::string(kDumpImagePrefix), 0755));
@@ -71,7 +71,7 @@ Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& pat
   UniqueFd images = VZ_TRY(open_at(dir.get(), std::string(kDumpImagePrefix), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   UniqueFd file;
   std::uint64_t received = 0;
-  auto finish = [&]() -> Result<> { return file ? sync_file(file.get()) : Result<>(); };
+  auto finish = [&]() -> Result<> { return file && durable ? sync_file(file.get()) : Result<>(); };
   for (;;) {
     Frame frame = VZ_TRY(channel.receive());
     if (frame.type == kBytes && file) {
@@ -87,6 +87,7 @@ Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& pat
     }
   }
   VZ_TRY(finish());
+  if (!durable) return received;
   VZ_TRY(sync_file(images.get()));
   VZ_TRY(sync_file(dir.get()));
   return received;

@@ -16,7 +16,7 @@ std::string incoming_dump_path(const std::string& dump_path);
 
 // Sends `path`, then kEnd. Returns bytes.
 Result<std::uint64_t> send_dump(FrameChannel& channel, const std::string& path);
-// Makes `path`, which must not exist, and puts everything on disk. Names that no dump has are refused.
-Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path);
+// Makes `path`, which must not exist; `durable`: everything is on disk afterwards. Names that no dump has are refused.
+Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path, bool durable);
 
 }  // namespace vz

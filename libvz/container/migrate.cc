@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The source of a migration, which decides. The disk is copied while the container runs, then what changed since, until
-// little does; then the container is stopped, the rest follows, and it is started on the other host.
-#include <chrono>
+// little does. Then the container is stopped, the rest follows, and it is started on the other host; or, live, it
+// stands still while the rest and its memory follow, the other host restores it up to the last step, and only then are
+// its processes here ended.
 #include <optional>
+#include <utility>
 
 #include <fcntl.h>
 
@@ -22,13 +24,16 @@
 #include "libvz/container/migration_finish.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
+#include "libvz/container/network_handover.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/running.h"
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/mount.h"
+#include "libvz/kernel/namespace.h"
 #include "libvz/kernel/peer_process.h"
 #include "libvz/kernel/sparse_file.h"
 
@@ -81,13 +86,15 @@ struct Outgoing {
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
   UniqueFd image;
+  std::optional<ImageSender> sender;  // of the image
+  std::uint64_t stopped_at = 0;       // when it runs no more
   MigrationJournal journal;
   std::string replaces;  // the session of an earlier attempt whose traces the other host may still have
   MigrateReport report;
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -131,9 +138,11 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
 }
 
 Result<> save_phase(Outgoing& out, const char* phase) {
-  out.journal.phase = phase;
+  const auto before = std::exchange(out.journal.phase, phase);
   out.ct.reporter.step(fmt::format("migrate.{}", phase));
-  return save_migration(out.ct.host, out.ct.id, out.journal);
+  auto saved = save_migration(out.ct.host, out.ct.id, out.journal);
+  if (!saved) out.journal.phase = before;
+  return saved;
 }
 
 Result<> copy_files(Outgoing& out, FrameChannel& channel, MigratePass& pass) {
@@ -204,7 +213,7 @@ Result<std::string> copy_dump(Outgoing& out, FrameChannel& channel) {
   if (!has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) return std::string();
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
-  VZ_TRY(ask(channel, {"dump", {}}));
+  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}}}));
   MigratePass pass;
   pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
   VZ_TRY(expect_answer(channel));
@@ -215,24 +224,29 @@ Result<std::string> copy_dump(Outgoing& out, FrameChannel& channel) {
   return read_token(out.ct.private_path);
 }
 
-// Everything up to "the other host could run it".
-Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel, std::uint64_t* stopped_at) {
-  VZ_TRY(ask(channel, describe(out, "begin")));
-  std::optional<ImageSender> sender;
-  if (out.layout == Layout::image) sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
-  if (out.running && sender) VZ_TRY(copy_while_it_runs(out, channel, *sender));
-  *stopped_at = now_ms();
-  if (out.live)
-    VZ_TRY(checkpoint_locked(out.ct, {}));
-  else if (out.running)
-    VZ_TRY(stop_locked(out.ct, {}));
-  VZ_TRY(send_pass(out, channel, sender ? &*sender : nullptr, true));
-  auto request = describe(out, "prepare");
+// What does not run any more, or stands still, up to "the other host could run it".
+Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name) {
+  VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
+  auto request = describe(out, request_name);
   request.fields["token"] = VZ_TRY(copy_dump(out, channel));
   request.fields["usage"] = usage_text(out.ct);
   request.fields["start"] = out.live ? "restore" : out.running ? "yes" : "no";
   VZ_TRY(ask(channel, request));
+  return save_phase(out, "committed");
+}
+
+Result<> copy_before(Outgoing& out, FrameChannel& channel) {
+  VZ_TRY(ask(channel, describe(out, "begin")));
+  if (out.layout == Layout::image) out.sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
+  if (out.running && out.sender) VZ_TRY(copy_while_it_runs(out, channel, *out.sender));
   return {};
+}
+
+Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
+  VZ_TRY(copy_before(out, channel));
+  out.stopped_at = now_ms();
+  if (out.running) VZ_TRY(stop_locked(out.ct, {}));
+  return send_rest(out, channel, "prepare");
 }
 
 // It ran before. From its dump, if there is one, as if nothing had been.
@@ -254,10 +268,9 @@ void continue_here(Context& ct) {
 // the journal stays, so that the next attempt or --resolve tells it.
 void restore_source(Outgoing& out, FrameChannel& channel) {
   (void)save_phase(out, "sending");
+  if (out.running) continue_here(out.ct);
   if (ask(channel, {"abort", {{"ctid", out.ct.id.str()}, {"session", out.journal.session}}}))
     (void)remove_migration(out.ct.host, out.ct.id);
-  if (!out.running) return;
-  continue_here(out.ct);
 }
 
 // The other host could not continue it, and says that nothing of it is left there.
@@ -272,10 +285,14 @@ Result<> take_returned(Context& ct, FrameChannel& channel, MigrationJournal jour
                   .with_hint("it is here; without --live it can be stopped here and started there"));
 }
 
+using HandedOver = Result<MigrationMessage>;
+
 // After the commit only the other host may run it. Asked again, it does what is left to do.
-Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal, bool* started) {
-  MigrationMessage request{"go", {{"ctid", ct.id.str()}, {"session", journal.session}}};
-  auto done = ask(channel, request);
+HandedOver say_go(const Context& ct, FrameChannel& channel, const MigrationJournal& journal) {
+  return ask(channel, {"go", {{"ctid", ct.id.str()}, {"session", journal.session}}});
+}
+
+Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal, HandedOver done, bool* started) {
   if (!done)
     return fail(std::move(done).error().with_hint(fmt::format(
         "the container was given up here and may run there; `vzctl migrate {} --resolve` asks again", ct.id.value())));
@@ -284,6 +301,46 @@ Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal,
   if (auto note = done->text("note"); !note.empty())
     ct.reporter.warn(fmt::format("Warning: it does not start on {}: {}", journal.peer, note));
   return {};
+}
+
+// What the other host answers to the word that it may run. An error before `committed` leaves the container here.
+HandedOver move_stopped(Outgoing& out, FrameChannel& channel) {
+  VZ_TRY(copy_and_prepare(out, channel));
+  auto handed = say_go(out.ct, channel, out.journal);
+  if (out.running) out.report.down_ms = now_ms() - out.stopped_at;
+  return handed;
+}
+
+// Its packets were sent to the other host in the meantime.
+void announce_here(const Context& ct) {
+  auto running = open_running(ct.host, ct.id);
+  if (!running) return;
+  if (auto netns = open_namespace(running->state.init.pid, "net")) announce_network(ct.config, *netns);
+}
+
+HandedOver move_live(Outgoing& out, FrameChannel& channel) {
+  VZ_TRY(copy_before(out, channel));
+  std::optional<HandedOver> handed;
+  CheckpointHooks hooks;
+  hooks.durable = false;  // it is good as long as this host is, and of use only if the other one dies now
+  hooks.freezing = [&] {
+    // Without it some packets are lost, and come again.
+    if (auto taken = ask(channel, {"takeover", {}}); !taken) out.ct.reporter.debug(taken.error().message());
+    out.stopped_at = now_ms();
+  };
+  hooks.dumped = [&] { return send_rest(out, channel, "restore"); };
+  hooks.ended = [&] {
+    handed.emplace(say_go(out.ct, channel, out.journal));
+    out.report.down_ms = now_ms() - out.stopped_at;
+  };
+  auto gone = checkpoint_locked(out.ct, {}, hooks);
+  if (out.journal.phase != "committed") {
+    announce_here(out.ct);
+    return fail(std::move(gone).error());
+  }
+  if (!gone) out.ct.reporter.warn("Warning: what it left here: " + gone.error().message());
+  if (!handed) handed.emplace(say_go(out.ct, channel, out.journal));
+  return *std::move(handed);
 }
 
 Result<> finish_source(Context& ct, FrameChannel& channel, const MigrationJournal& journal) {
@@ -310,7 +367,9 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   Connection connection = VZ_TRY(Connection::open(options.transport, options.destination));
   FrameChannel& channel = connection.channel;
   if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
-  VZ_TRY(ask(channel, describe(out, "check")));
+  auto request = describe(out, "check");
+  if (out.live) request.fields["criu"] = VZ_TRY(choose_criu()).version.str();
+  VZ_TRY(ask(channel, request));
   if (options.check_only) return out.report;
 
   out.journal.session = VZ_TRY(random_uuid());
@@ -319,16 +378,13 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   out.journal.transport = join(options.transport, " ");
   out.journal.keep = options.keep_source ? "yes" : "no";
   VZ_TRY(save_phase(out, "sending"));
-  std::uint64_t stopped_at = 0;
-  auto prepared = copy_and_prepare(out, channel, &stopped_at);
-  if (prepared) prepared = save_phase(out, "committed");
-  if (!prepared) {
+  auto handed = out.live ? move_live(out, channel) : move_stopped(out, channel);
+  if (!handed && out.journal.phase != "committed") {
     restore_source(out, channel);
-    return fail(std::move(prepared).error());
+    return fail(std::move(handed).error());
   }
-  VZ_TRY(hand_over(ct, channel, out.journal, &out.report.started));
-  const auto now = now_ms();
-  if (out.running) out.report.down_ms = now - stopped_at;
+  if (handed) out.report.kept_packets = handed->number("packets").value_or(0);
+  VZ_TRY(hand_over(ct, channel, out.journal, std::move(handed), &out.report.started));
   VZ_TRY(finish_source(ct, channel, out.journal));
   out.report.sent = channel.sent();
   out.report.total_ms = now_ms() - began;
@@ -347,7 +403,7 @@ Result<> ask_and_finish(Context& ct, const MigrationJournal& journal, const std:
                                    "--take-back`",
                                    ct.id.value(), ct.id.value())));
   bool started = false;
-  VZ_TRY(hand_over(ct, connection.channel, journal, &started));
+  VZ_TRY(hand_over(ct, connection.channel, journal, say_go(ct, connection.channel, journal), &started));
   VZ_TRY(finish_source(ct, connection.channel, journal));
   ct.reporter.info(
       fmt::format("Container {} is on {}{}", ct.id.value(), journal.peer, started ? " and runs there" : ""));
@@ -383,7 +439,7 @@ Result<> resolve_migration(const Host& host, Ctid id, Resolve how, const std::ve
   const bool source = journal->side == "source";
   if (source && how != Resolve::drop) return resolve_source(host, id, *std::move(journal), how, transport, reporter);
   if (!source && how == Resolve::drop && (journal->phase == "incoming" || journal->phase == "prepared"))
-    return drop_incoming(host, id, *journal);
+    return drop_incoming(host, id, *journal, reporter);
   if (!source && journal->phase == "committed") {
     reporter.info(fmt::format("The other host gave container {} up: it is here", id.value()));
     VZ_TRY(finish_incoming(host, id, &*journal, reporter));

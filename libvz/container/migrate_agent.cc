@@ -2,7 +2,6 @@
 // The destination of a migration. It does what the source asks, one request after the other, and gives up what was not
 // committed when the stream ends.
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <optional>
 
@@ -14,6 +13,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/archive_stream.h"
+#include "libvz/container/checkpoint.h"
 #include "libvz/container/context.h"
 #include "libvz/container/dir_layout.h"
 #include "libvz/container/dump.h"
@@ -27,9 +27,11 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
 #include "libvz/container/names.h"
+#include "libvz/container/network_handover.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -54,14 +56,21 @@ class Agent {
   Answer receive_pass(const MigrationMessage& request);
   Answer receive_dump_files(const MigrationMessage& request);
   Answer prepare(const MigrationMessage& request);
+  Answer take_over(const MigrationMessage& request);
+  Answer restore(const MigrationMessage& request);
   Answer go(const MigrationMessage& request);
   Answer status(const MigrationMessage& request);
   Answer forget(const MigrationMessage& request);
   Answer abort(const MigrationMessage& request);
 
-  Result<> check_free(Ctid id, const Config& config, const std::string& replaces) const;
+  Result<> check_free(Ctid id, const Config& config) const;
   Result<> check_room(const std::string& private_path, std::uint64_t bytes) const;
   Result<> make_area();
+  Result<> drop_replaced(Ctid id, const std::string& replaces) const;
+  Result<> save_prepared(const MigrationMessage& request, const char* phase);
+  Result<> hold();
+  void deliver_packets();
+  Answer after_hold(Result<> restored);
   Result<> adopt(const MigrationMessage& request);  // the lock and the journal of a session that was begun earlier
 
   const Host& host_;
@@ -72,17 +81,22 @@ class Agent {
   std::optional<CtLock> lock_;
   MigrationJournal journal_;
   Layout layout_ = Layout::image;
+  Config config_;  // as it will be here
   DiskLimits disk_;
   std::uint64_t size_ = 0;
   UniqueFd image_;
   IdMap idmap_;
+  UniqueFd vzd_;  // keeps it from ending
+  std::optional<NetworkTakeover> takeover_;
+  std::size_t kept_packets_ = 0;
+  bool held_ = false, aborted_ = false;
 };
 
 // The connection is gone: what was not prepared will never be.
 Agent::~Agent() {
   if (!id_ || journal_.phase != "incoming") return;
   reporter_.step("migrate.abandon");
-  (void)drop_incoming(host_, *id_, journal_);
+  (void)drop_incoming(host_, *id_, journal_, reporter_);
 }
 
 Result<Ctid> ctid_of(const MigrationMessage& request) {
@@ -101,14 +115,19 @@ Answer Agent::hello(const MigrationMessage& request) {
   return MigrationMessage{"hello", {{"vz", VZ_VERSION_STRING}}};
 }
 
-// Nothing here may have its number, its name or one of its addresses. An earlier attempt of the same source, which says
-// that it took the container back, is no obstacle.
-Result<> Agent::check_free(Ctid id, const Config& config, const std::string& replaces) const {
+// What an earlier attempt left, of which the source says that it took the container back.
+Result<> Agent::drop_replaced(Ctid id, const std::string& replaces) const {
+  auto old = VZ_TRY(load_migration(host_, id));
+  if (!old || old->session != replaces || old->phase == "committed" || old->phase == "done") return {};
+  return drop_incoming(host_, id, *old, reporter_);
+}
+
+// Nothing here may have its number, its name or one of its addresses.
+Result<> Agent::check_free(Ctid id, const Config& config) const {
   if (exists(host_.config_path(id)))
     return fail(Error(Code::private_exists, fmt::format("Container {} exists there already", id.value()))
                     .with_hint("destroy or renumber one of the two"));
-  auto journal = VZ_TRY(load_migration(host_, id));
-  if (!journal || journal->session != replaces || journal->phase == "committed") VZ_TRY(check_not_migrating(host_, id));
+  VZ_TRY(check_not_migrating(host_, id));
   if (auto name = config.get("NAME"); name && !name->empty()) VZ_TRY(check_name(host_, *name, id));
   const auto wanted = config.words("IP_ADDRESS");
   for (Ctid other : VZ_TRY(host_.containers())) {
@@ -142,11 +161,25 @@ Config merged_config(const Host& host, const Config& own) {
   return merged;
 }
 
+// Its images change between minor versions.
+Result<> check_criu(const std::string& theirs) {
+  auto here = VZ_TRY(choose_criu());
+  if (minor_of(here.version.str()) == minor_of(theirs)) return {};
+  return fail(
+      Error(Code::unsupported, fmt::format("CRIU there is {}, and {} here", here.version.str(), printable(theirs)))
+          .with_hint("install the same version on both hosts, or move it without --live"));
+}
+
 Answer Agent::check(const MigrationMessage& request) {
   Ctid id = VZ_TRY(ctid_of(request));
+  if (auto criu = request.text("criu"); !criu.empty()) VZ_TRY(check_criu(criu));
   Config own = Config::parse(request.text("config"), "the container's configuration");
   Config merged = merged_config(host_, own);
-  VZ_TRY(check_free(id, own, request.text("replaces")));
+  {
+    auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
+    VZ_TRY(drop_replaced(id, request.text("replaces")));
+  }
+  VZ_TRY(check_free(id, own));
   const auto private_path = host_.private_path(id, merged);
   if (exists(private_path))
     return fail(Code::private_exists, fmt::format("Private area already exists there in {}", private_path));
@@ -184,17 +217,19 @@ Answer Agent::begin(const MigrationMessage& request) {
   size_ = VZ_TRY(request.number("size"));
   auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
   Config own = Config::parse(request.text("config"), "the container's configuration");
-  VZ_TRY(check_free(id, own, request.text("replaces")));
-  // Of a session that was cut off or taken back: nobody will ask for it again.
-  if (auto old = VZ_TRY(load_migration(host_, id)); old && old->phase != "done") VZ_TRY(drop_incoming(host_, id, *old));
+  VZ_TRY(drop_replaced(id, request.text("replaces")));
+  VZ_TRY(check_free(id, own));
+  // Of a session that was cut off: nobody will ask for it again.
+  if (auto old = VZ_TRY(load_migration(host_, id)); old && old->phase != "done")
+    VZ_TRY(drop_incoming(host_, id, *old, reporter_));
   journal_ = {};
   journal_.session = request.text("session");
   journal_.side = "destination";
   journal_.phase = "incoming";
   journal_.peer = printable(request.text("source"));
-  const Config merged = merged_config(host_, own);
-  disk_ = disk_limits(merged);
-  journal_.private_path = host_.private_path(id, merged);
+  config_ = merged_config(host_, own);
+  disk_ = disk_limits(config_);
+  journal_.private_path = host_.private_path(id, config_);
   if (exists(journal_.private_path))
     return fail(Code::private_exists, fmt::format("Private area already exists there in {}", journal_.private_path));
   reporter_.step("migrate.incoming");
@@ -206,6 +241,8 @@ Answer Agent::begin(const MigrationMessage& request) {
   // The same as there: a dump of its processes names them.
   idmap_ = VZ_TRY(allocate_idmap(host_, id, IdMap{static_cast<std::uint32_t>(ids), kIdsPerContainer}));
   VZ_TRY(make_area());
+  // Best effort: starting it takes a while, and a container that moves live would have to wait for it.
+  if (auto vzd = vzd_hold(host_.paths().run, id)) vzd_ = *std::move(vzd);
   return MigrationMessage{"ok", {}};
 }
 
@@ -214,42 +251,127 @@ Answer Agent::receive_pass(const MigrationMessage&) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
   std::uint64_t received = 0;
-  if (layout_ == Layout::image)
+  if (layout_ == Layout::image) {
     received = VZ_TRY(receive_image(channel_, image_.get(), size_));
-  else
+    // Now, so that the last time, when the container waits for it, has little to do.
+    VZ_TRY_CTX(sync_file(image_.get()), image_path(incoming_path(journal_)));
+  } else {
     received = VZ_TRY(receive_archive(channel_, dir_path(incoming_path(journal_)), idmap_));
+  }
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
 }
 
-Answer Agent::receive_dump_files(const MigrationMessage&) {
+Answer Agent::receive_dump_files(const MigrationMessage& request) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
   const auto path = incoming_dump_path(default_dump_path(host_, *id_));
   VZ_TRY(remove_tree(path));
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
-  auto received = VZ_TRY(receive_dump(channel_, path));
+  auto received = VZ_TRY(receive_dump(channel_, path, request.text("durable") != "no"));
   // What is wrong with it is better known before the commit.
   Dump dump = VZ_TRY(open_dump(path));
   VZ_TRY(verify_dump(dump));
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
 }
 
+MigrationMessage outcome(const FinishedIncoming& finished) {
+  return {"ok",
+          {{"started", finished.started ? "yes" : "no"},
+           {"returned", finished.returned ? "yes" : "no"},
+           {"note", finished.note}}};
+}
+
 // From here on it survives the end of the connection: only the source knows whether it gave the container up.
-Answer Agent::prepare(const MigrationMessage& request) {
+Result<> Agent::save_prepared(const MigrationMessage& request, const char* phase) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
-  const auto dest = incoming_path(journal_);
-  reporter_.step("migrate.sync");
-  if (image_) VZ_TRY_CTX(sync_file(image_.get()), image_path(dest));
-  VZ_TRY(write_layout(dest, layout_));
+  VZ_TRY(write_layout(incoming_path(journal_), layout_));
+  image_.reset();
   journal_.config = request.text("config");
   journal_.usage = request.text("usage");
   journal_.start = request.text("start");
   journal_.token = request.text("token");
-  journal_.phase = "prepared";
-  reporter_.step("migrate.prepared");
+  journal_.phase = phase;
+  reporter_.step(fmt::format("migrate.{}", phase));
   auto saved = save_migration(host_, *id_, journal_);
   if (!saved) journal_.phase = "incoming";
-  VZ_TRY(std::move(saved));
+  return saved;
+}
+
+Answer Agent::prepare(const MigrationMessage& request) {
+  VZ_TRY(save_prepared(request, "prepared"));
   return MigrationMessage{"ok", {}};
+}
+
+// The container waits, complete, for the word of the source, which it gets as an answer to what it says here.
+Result<> Agent::hold() {
+  VZ_TRY(answer(channel_, {"ok", {{"held", "yes"}}}));
+  held_ = true;
+  Frame frame = VZ_TRY(channel_.receive());
+  auto request = VZ_TRY(decode_message(frame.payload));
+  if (frame.type != kRequest || request.text("session") != journal_.session)
+    return fail(Code::bad_value, "a container is held, and the source speaks of something else");
+  if (request.name != "go") {
+    aborted_ = request.name == "abort";
+    return fail(Code::restore, "the source keeps the container");
+  }
+  journal_.phase = "committed";
+  reporter_.step("migrate.committed");
+  return save_migration(host_, *id_, journal_);
+}
+
+// What the source hears last, and what becomes of what is here.
+Answer Agent::after_hold(Result<> restored) {
+  if (journal_.phase == "committed") {
+    FinishedIncoming finished{restored.has_value(), !restored, restored ? "" : restored.error().message()};
+    if (restored) {
+      journal_.phase = "done";
+      reporter_.step("migrate.done");
+      VZ_TRY(save_migration(host_, *id_, journal_));
+    } else {
+      VZ_TRY(give_back(host_, *id_, &journal_, reporter_));
+    }
+    auto out = outcome(finished);
+    out.fields["packets"] = std::to_string(kept_packets_);
+    return out;
+  }
+  // Held, and the connection is lost: the source may have given it up, and come again.
+  if (held_ && !aborted_) return fail(std::move(restored).error());
+  reporter_.step("migrate.abort");
+  VZ_TRY(drop_incoming(host_, *id_, journal_, reporter_));
+  id_.reset();
+  lock_.reset();
+  if (aborted_) return MigrationMessage{"ok", {}};
+  return fail(std::move(restored).error());
+}
+
+// The source is about to freeze it: nobody can receive what is sent to it.
+Answer Agent::take_over(const MigrationMessage&) {
+  if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  takeover_ = VZ_TRY(NetworkTakeover::begin(config_));
+  return MigrationMessage{"ok", {}};
+}
+
+void Agent::deliver_packets() {
+  if (!takeover_) return;
+  if (auto count = takeover_->deliver(*id_)) kept_packets_ = *count;
+  takeover_.reset();
+}
+
+// As prepare, and as much of the restore as can be undone.
+Answer Agent::restore(const MigrationMessage& request) {
+  VZ_TRY(save_prepared(request, "held"));
+  auto done = [&]() -> Result<> {
+    VZ_TRY(put_in_place(host_, *id_, journal_, reporter_));
+    Context ct = VZ_TRY(load_context(host_, *id_, reporter_));
+    RestoreOptions options;
+    options.force = true;      // limits: they were checked, or forced, before it came
+    options.skip_fsck = true;  // it was in use a moment ago
+    RestoreHooks hooks;
+    hooks.held = [&] { return hold(); };
+    hooks.resuming = [&] { deliver_packets(); };
+    hooks.verified = true;
+    return restore_locked(ct, options, hooks);
+  };
+  return after_hold(done());
 }
 
 Result<> Agent::adopt(const MigrationMessage& request) {
@@ -270,10 +392,7 @@ Answer Agent::go(const MigrationMessage& request) {
   VZ_TRY(adopt(request));
   if (journal_.session != request.text("session")) return fail(Code::bad_value, "another migration");
   auto finished = VZ_TRY(finish_incoming(host_, *id_, &journal_, reporter_));
-  return MigrationMessage{"ok",
-                          {{"started", finished.started ? "yes" : "no"},
-                           {"returned", finished.returned ? "yes" : "no"},
-                           {"note", finished.note}}};
+  return outcome(finished);
 }
 
 Answer Agent::status(const MigrationMessage& request) {
@@ -296,12 +415,13 @@ Answer Agent::forget(const MigrationMessage& request) {
 
 // The source keeps it.
 Answer Agent::abort(const MigrationMessage& request) {
+  if (!id_ && !VZ_TRY(load_migration(host_, VZ_TRY(ctid_of(request))))) return MigrationMessage{"ok", {}};
   VZ_TRY(adopt(request));
-  if (journal_.phase != "incoming" && journal_.phase != "prepared")
+  if (journal_.phase != "incoming" && journal_.phase != "prepared" && journal_.phase != "held")
     return fail(Code::locked, fmt::format("Container {} was handed over already", id_->value()));
   reporter_.step("migrate.abort");
   image_.reset();
-  VZ_TRY(drop_incoming(host_, *id_, journal_));
+  VZ_TRY(drop_incoming(host_, *id_, journal_, reporter_));
   id_.reset();
   lock_.reset();
   return MigrationMessage{"ok", {}};
@@ -310,11 +430,10 @@ Answer Agent::abort(const MigrationMessage& request) {
 Answer Agent::dispatch(const MigrationMessage& request) {
   using Handler = Answer (Agent::*)(const MigrationMessage&);
   static const std::map<std::string, Handler> kHandlers = {
-      {"hello", &Agent::hello},     {"check", &Agent::check},
-      {"begin", &Agent::begin},     {"pass", &Agent::receive_pass},
-      {"prepare", &Agent::prepare}, {"dump", &Agent::receive_dump_files},
-      {"go", &Agent::go},           {"status", &Agent::status},
-      {"forget", &Agent::forget},   {"abort", &Agent::abort}};
+      {"hello", &Agent::hello},        {"check", &Agent::check},     {"begin", &Agent::begin},
+      {"pass", &Agent::receive_pass},  {"prepare", &Agent::prepare}, {"dump", &Agent::receive_dump_files},
+      {"takeover", &Agent::take_over}, {"restore", &Agent::restore}, {"go", &Agent::go},
+      {"status", &Agent::status},      {"forget", &Agent::forget},   {"abort", &Agent::abort}};
   auto at = kHandlers.find(request.name);
   if (at == kHandlers.end()) return fail(Code::bad_value, "unknown request: " + printable(request.name));
   if (!greeted_ && request.name != "hello") return fail(Code::bad_value, "the first request must be hello");

@@ -17,7 +17,11 @@ namespace vz {
 
 std::string incoming_path(const MigrationJournal& journal) { return journal.private_path + ".incoming"; }
 
-Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal) {
+Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
+  if (journal.phase == "held") {
+    MigrationJournal placed = journal;
+    VZ_TRY(give_back(host, id, &placed, reporter));
+  }
   VZ_TRY(remove_private(incoming_path(journal)));
   VZ_TRY(remove_tree(incoming_dump_path(default_dump_path(host, id))));
   if (!exists(host.config_path(id))) VZ_TRY(release_idmap(host, id));
@@ -40,11 +44,14 @@ Result<> place_dump(const Host& host, Ctid id, const MigrationJournal& journal, 
   if (journal.token.empty()) return {};
   reporter.step("migrate.dump");
   const auto path = default_dump_path(host, id), incoming = incoming_dump_path(path);
-  if (!exists(incoming)) return {};
-  VZ_TRY(remove_dump(path));
-  VZ_TRY(rename_durably(incoming, path));
-  return write_token(journal.private_path, journal.token);
+  if (exists(incoming)) {
+    VZ_TRY(remove_dump(path));
+    VZ_TRY(rename_durably(incoming, path));
+  }
+  return exists(path) ? write_token(journal.private_path, journal.token) : Result<>();
 }
+
+}  // namespace
 
 Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
   reporter.step("migrate.private");
@@ -63,6 +70,8 @@ Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal
       reporter.warn(fmt::format("Warning: container {} has no name: {}", id.value(), assigned.error().message()));
   return {};
 }
+
+namespace {
 
 Result<FinishedIncoming> start_here(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
   FinishedIncoming out;
@@ -90,13 +99,14 @@ Result<FinishedIncoming> start_here(const Host& host, Ctid id, const MigrationJo
 }  // namespace
 
 Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter) {
-  if (journal->phase == "prepared") {
+  if (journal->phase == "prepared" || journal->phase == "held") {
     journal->phase = "committed";
     reporter.step("migrate.committed");
     VZ_TRY(save_migration(host, id, *journal));
   }
   if (journal->phase == "committed") {
-    VZ_TRY(put_in_place(host, id, *journal, reporter));
+    // Running: whoever was told so died before it could say that.
+    if (!VZ_TRY(running_state(host, id))) VZ_TRY(put_in_place(host, id, *journal, reporter));
     journal->phase = "done";
     reporter.step("migrate.done");
     VZ_TRY(save_migration(host, id, *journal));

@@ -18,15 +18,18 @@ namespace vz {
 std::string incoming_path(const MigrationJournal& journal);
 
 // Destination, before the commit: nothing of it is left.
-Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal);
+Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter);
+
+// Destination, from `held` or `committed` on: configuration, name, usage, dump and private area where they belong.
+Result<> put_in_place(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter);
 
 struct FinishedIncoming {
   bool started = false;
   bool returned = false;  // it could not go on from its dump: nothing of it is left, the source may have it again
   std::string note;       // why not, when it should have been
 };
-// Destination, after it: configuration, name, usage, dump and private area are put in their places, and it is started
-// or restored. The caller holds the lock. A container that does not start is a note: it is here, and nowhere else.
+// Destination, after it: everything is put in its place, and it is started or restored. The caller holds the lock. A
+// container that does not start is a note: it is here, and nowhere else.
 Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter);
 
 // Destination, after a restore that failed, and again for who asks again: nothing of it can run here.

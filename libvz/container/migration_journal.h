@@ -3,7 +3,9 @@
 //
 //   source       sending ----> committed ----> (gone)        sending: the container is ours. committed: it is not.
 //   destination  incoming -> prepared -> committed -> done   prepared: whole, waits for the word. done: it is ours.
-//                                                      \--> returned   it cannot go on here: it is the source's again.
+//                        \-> held ----/            \--> returned   it cannot go on here: it is the source's again.
+//
+// held: as prepared, and already in its place and restored up to the last step before it runs.
 //
 // At every moment at most one side may run it, and one side can: the source until it has written `committed`, the
 // destination from the moment it was told so, which it is only after that was written.

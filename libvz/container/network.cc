@@ -9,11 +9,7 @@
 #include "libvz/kernel/net_sysctl.h"
 
 namespace vz {
-namespace {
-
-constexpr char kInside[] = "venet0";
-
-std::string veth_name(Ctid id) { return "vz" + id.str(); }
+std::string venet_link(Ctid id) { return "vz" + id.str(); }
 
 // Both ends have this one address: with NOARP the kernel takes the device's own address for every neighbour's, so
 // each end accepts what the other sends. Locally administered, and the same on every host that runs the container.
@@ -22,6 +18,20 @@ MacAddress venet_mac(Ctid id) {
   return MacAddress{{0x02, 0x76, static_cast<std::uint8_t>(v >> 24), static_cast<std::uint8_t>(v >> 16),
                      static_cast<std::uint8_t>(v >> 8), static_cast<std::uint8_t>(v)}};
 }
+
+// NEIGHBOUR_DEVS: unset or "detect", "list:dev dev", or empty for none.
+Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, const IpAddress& a) {
+  std::string setting = config.get("NEIGHBOUR_DEVS").value_or("detect");
+  if (setting.empty()) return std::vector<std::string>{};
+  if (setting == "detect") return host.links_with_subnet(a);
+  if (setting.rfind("list:", 0) == 0) return split_blank(std::string_view(setting).substr(5));
+  return fail(Error(Code::bad_config, "NEIGHBOUR_DEVS is '" + setting + "'")
+                  .with_hint("use \"detect\", \"list:eth0 eth1\" or \"\""));
+}
+
+namespace {
+
+constexpr char kInside[] = "venet0";
 
 // Errors of the kernel become the dialect's exit code of the command; errors that say more keep their own.
 Result<> as(Code code, Result<> result) {
@@ -89,16 +99,6 @@ Result<> route_address(Netlink& host, const IpAddress& a, const std::string& vet
 
 // ---- Proxy neighbours
 
-// NEIGHBOUR_DEVS: unset or "detect", "list:dev dev", or empty for none.
-Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, const IpAddress& a) {
-  std::string setting = config.get("NEIGHBOUR_DEVS").value_or("detect");
-  if (setting.empty()) return std::vector<std::string>{};
-  if (setting == "detect") return host.links_with_subnet(a);
-  if (setting.rfind("list:", 0) == 0) return split_blank(std::string_view(setting).substr(5));
-  return fail(Error(Code::bad_config, "NEIGHBOUR_DEVS is '" + setting + "'")
-                  .with_hint("use \"detect\", \"list:eth0 eth1\" or \"\""));
-}
-
 // The kernel answers for another's address only on a device that forwards (arp(7), ip-sysctl: proxy_ndp). Making
 // the host a router towards its network is the administrator's decision, so it is only said.
 void warn_unless_forwarding(const IpAddress& a, const std::string& link, Reporter& reporter) {
@@ -153,7 +153,7 @@ Result<> add_inside(Netlink& inside, const IpAddress& a) {
 // the kernel sends no router solicitation, and the filter lets no advertisement through.
 Result<> make_venet(Netlink& host, Netlink& inside, Ctid id, const UniqueFd& netns, bool starting,
                     const LinkHook& on_link) {
-  std::string veth = veth_name(id);
+  std::string veth = venet_link(id);
   VZ_TRY(make_veth(host, veth, kInside, netns, venet_mac(id), venet_mac(id), starting));
   on_link(veth);
   VZ_TRY(inside.set_routed(kInside, false));
@@ -169,7 +169,7 @@ Result<> venet_up(Netlink& host, Netlink& inside, const std::string& veth, const
 
 Result<> setup_routed(Netlink& host, Netlink& inside, const Config& config, Ctid id, const UniqueFd& netns,
                       const std::vector<IpAddress>& addresses, Reporter& reporter, const LinkHook& on_link) {
-  std::string veth = veth_name(id);
+  std::string veth = venet_link(id);
   for (const IpAddress& a : addresses) VZ_TRY(check_free(host, a, veth));
   VZ_TRY(make_venet(host, inside, id, netns, true, on_link));
   VZ_TRY(venet_up(host, inside, veth, addresses));
@@ -245,7 +245,7 @@ Result<WaitingNetwork> make_all_waiting(Netlink& host, const Config& config, Cti
   auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
   auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
   if (!addresses.empty()) {
-    std::string veth = veth_name(id);
+    std::string veth = venet_link(id);
     for (const IpAddress& a : addresses) VZ_TRY(as(Code::add_ip, check_free(host, a, veth)));
     auto link = VZ_TRY(make_waiting(host, id, 0, veth, kInside, venet_mac(id), venet_mac(id), true));
     out.links.push_back(std::move(link));
@@ -273,7 +273,7 @@ Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd&
   auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
   if (!addresses.empty()) {
     VZ_TRY(as(Code::add_ip, setup_routed(host, inside, config, id, netns, addresses, reporter, on_link)));
-    result.veth = veth_name(id);
+    result.veth = venet_link(id);
   }
   for (const Netif& n : netifs) {
     VZ_TRY(as(Code::veth, setup_bridged(host, netns, n, is_own_name(id, n.host_ifname), on_link)));
@@ -285,7 +285,7 @@ Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd&
 Result<> plug_address(Netlink& host, const Config& config, Ctid id, const UniqueFd& netns,
                       const std::vector<IpAddress>& all, const IpAddress& a, Reporter& reporter,
                       const LinkHook& on_link) {
-  std::string veth = veth_name(id);
+  std::string veth = venet_link(id);
   Netlink inside = VZ_TRY(Netlink::open_in(netns));
   if (!host.link_exists(veth)) VZ_TRY(make_venet(host, inside, id, netns, false, on_link));
   VZ_TRY(venet_up(host, inside, veth, all));
@@ -324,7 +324,7 @@ Result<> connect_network(const Config& config, Ctid id, IdMap idmap, const Uniqu
   }));
   auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
   if (!addresses.empty()) {
-    std::string veth = veth_name(id);
+    std::string veth = venet_link(id);
     VZ_TRY(host.set_routed(veth, true));
     VZ_TRY(inside->set_routed(kInside, false));
     VZ_TRY(drop_link_local(*inside));
@@ -357,7 +357,7 @@ Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std:
                 const IpAddress& a, const LinkHook& on_link, Reporter* reporter) {
   Reporter quiet;
   Netlink host = VZ_TRY(Netlink::open_here());
-  VZ_TRY(as(Code::add_ip, check_free(host, a, veth_name(id))));
+  VZ_TRY(as(Code::add_ip, check_free(host, a, venet_link(id))));
   auto added = plug_address(host, config, id, netns, all, a, reporter ? *reporter : quiet, on_link);
   if (added) return {};
   std::vector<IpAddress> rest;
@@ -368,7 +368,7 @@ Result<> add_ip(const Config& config, Ctid id, const UniqueFd& netns, const std:
 }
 
 Result<> del_ip(const Config&, Ctid id, const UniqueFd& netns, const std::vector<IpAddress>& rest, const IpAddress& a) {
-  std::string veth = veth_name(id);
+  std::string veth = venet_link(id);
   Netlink host = VZ_TRY(Netlink::open_here());
   VZ_TRY(as(Code::ip, del_proxies(host, a)));
   VZ_TRY(as(Code::ip, host.del_route(a, veth)));
@@ -391,7 +391,7 @@ Result<> del_netif(Ctid, const UniqueFd&, const Netif& netif) {
 
 Result<> cleanup_network(Ctid id, const std::vector<std::string>& addresses, const std::vector<std::string>& bridged) {
   Netlink host = VZ_TRY(Netlink::open_here());
-  VZ_TRY(del_veth(host, veth_name(id)));
+  VZ_TRY(del_veth(host, venet_link(id)));
   for (const std::string& name : bridged) VZ_TRY(del_veth(host, name));
   for (const std::string& text : addresses) {
     auto a = IpAddress::parse(text);

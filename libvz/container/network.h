@@ -34,6 +34,12 @@ Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vec
 
 Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
 
+// The routed link: its name on the host, and the one MAC address of both its ends.
+std::string venet_link(Ctid id);
+MacAddress venet_mac(Ctid id);
+// The links of the host on which it answers for a routed address.
+Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, const IpAddress& a);
+
 // Called with the name of each new host end while it is still down: nothing has crossed it yet.
 using LinkHook = std::function<void(const std::string& link)>;
 

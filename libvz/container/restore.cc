@@ -6,6 +6,7 @@
 #include "libvz/container/checkpoint.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/network.h"
+#include "libvz/container/network_handover.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
@@ -47,8 +48,7 @@ Result<> check_fits(Context& ct, const Dump& dump, const StartPlan& plan, const 
   if (m.hierarchies != hierarchy_names(plan.cgroups))
     return other("this host has other cgroup mounts: " + join(hierarchy_names(plan.cgroups), " "),
                  "they were: " + join(m.hierarchies, " "));
-  auto minor = [](const std::string& version) { return version.substr(0, version.find('.', version.find('.') + 1)); };
-  if (minor(m.criu) != minor(program.version.str()))
+  if (minor_of(m.criu) != minor_of(program.version.str()))
     ct.reporter.warn(
         fmt::format("Warning: the dump was made by CRIU {}, {} restores it", m.criu, program.version.str()));
   return {};
@@ -56,8 +56,9 @@ Result<> check_fits(Context& ct, const Dump& dump, const StartPlan& plan, const 
 
 class Restore {
  public:
-  Restore(Context& ct, const RestoreOptions& options, Dump& dump, StartPlan plan, CriuProgram program)
-      : ct_(ct), options_(options), dump_(dump), plan_(std::move(plan)), program_(std::move(program)) {
+  Restore(Context& ct, const RestoreOptions& options, const RestoreHooks& hooks, Dump& dump, StartPlan plan,
+          CriuProgram program)
+      : ct_(ct), options_(options), hooks_(hooks), dump_(dump), plan_(std::move(plan)), program_(std::move(program)) {
     state_ = new_state(ct_, plan_);
     state_.dump = dump_.path;
     state_.token = dump_.manifest.token;
@@ -73,13 +74,14 @@ class Restore {
 
   Context& ct_;
   const RestoreOptions& options_;
+  const RestoreHooks& hooks_;
   Dump& dump_;
   StartPlan plan_;
   CriuProgram program_;
   State state_;
   std::optional<Cgroups> cgroups_;
   Child placeholder_;
-  UniqueFd console_;
+  UniqueFd console_, netns_;
 };
 
 // systemd makes a scope around a process: one of ours waits there until the container's are.
@@ -123,8 +125,8 @@ Result<> Restore::set_delay(bool on) {
 Result<> Restore::complete(pid_t pid) {
   state_.init = VZ_TRY(identify(pid));
   ct_.reporter.step("restore.connect");
-  auto netns = VZ_TRY(open_namespace(pid, "net"));
-  VZ_TRY(connect_network(ct_.config, ct_.id, plan_.idmap, netns, ct_.reporter));
+  netns_ = VZ_TRY(open_namespace(pid, "net"));
+  VZ_TRY(connect_network(ct_.config, ct_.id, plan_.idmap, netns_, ct_.reporter));
   if (auto own = own_message_queues(pid, plan_.idmap.base); !own) ct_.reporter.debug(own.error().message());
   ct_.reporter.step("restore.adopt");
   auto pidfd = VZ_TRY(open_process(state_.init));
@@ -135,6 +137,8 @@ Result<> Restore::complete(pid_t pid) {
                       "; no console and no clean-up after self-poweroff");
   ct_.reporter.step("restore.state.restoring");
   VZ_TRY(save_state(ct_.host, state_));
+  ct_.reporter.step("restore.held");
+  if (hooks_.held) VZ_TRY(hooks_.held());
   ct_.reporter.step("restore.token");
   VZ_TRY(remove_token(ct_.private_path));
   if (ct_.reporter.cancelled()) return fail(Code::restore, "interrupted");
@@ -146,6 +150,10 @@ Result<> Restore::on_notification(CriuNotification& n) {
   ct_.reporter.step("restore.criu." + n.name);
   if (n.name == "orphan-pts-master") console_ = std::move(n.fd);
   if (n.name == "post-restore") return complete(n.pid);
+  if (n.name == "pre-resume") {
+    if (hooks_.resuming) hooks_.resuming();
+    if (netns_) announce_network(ct_.config, netns_);
+  }
   // The kernel stops each task before it returns to the program.
   if (n.name == "pre-resume" && options_.step == RestoreStep::undump)
     return write_kernel_file(cgroups_->freeze_path() + "/cgroup.freeze", "1");
@@ -217,7 +225,7 @@ Result<> later_step(Context& ct, RestoreStep step) {
 
 }  // namespace
 
-Result<> restore_locked(Context& ct, const RestoreOptions& options) {
+Result<> restore_locked(Context& ct, const RestoreOptions& options, const RestoreHooks& hooks) {
   VZ_TRY(check_startable(ct, options.force));
   const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
   auto program = VZ_TRY(choose_criu());
@@ -229,8 +237,8 @@ Result<> restore_locked(Context& ct, const RestoreOptions& options) {
   start.enforce_all = !options.force;
   auto plan = VZ_TRY(plan_start(ct, start));
   VZ_TRY(check_fits(ct, dump, plan, program));
-  VZ_TRY(verify_dump(dump));
-  auto restored = Restore(ct, options, dump, std::move(plan), std::move(program)).run();
+  if (!hooks.verified) VZ_TRY(verify_dump(dump));
+  auto restored = Restore(ct, options, hooks, dump, std::move(plan), std::move(program)).run();
   if (!restored) {
     ct.reporter.step("restore.undo");
     (void)clean_up(ct.host, ct.id, ct.reporter);

@@ -19,6 +19,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
+#include "libvz/container/network_handover.h"
 #include "libvz/container/private_plan.h"
 #include "libvz/container/quota_scope.h"
 #include "libvz/container/rootfs.h"
@@ -282,6 +283,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   auto network = VZ_TRY(setup_network(ct.config, ct.id, plan.idmap, netns, ct.reporter, count));
   state->veth = network.veth;
   state->bridged = network.bridged;
+  announce_network(ct.config, netns);
   if (auto units = ct.config.number("CPUUNITS")) ct.reporter.info(fmt::format("Setting CPU units: {}", *units));
 
   VZ_TRY(check_cancelled(ct));

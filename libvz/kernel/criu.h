@@ -29,6 +29,8 @@ struct CriuVersion {
   auto operator<=>(const CriuVersion&) const = default;
   std::string str() const;
 };
+// "4.2" of "4.2.1": what is compatible with each other.
+std::string minor_of(const std::string& version);
 // The first one that can dump an IPv4 socket on Linux 6.16 and later, and whose page-server speaks today's format.
 inline constexpr CriuVersion kMinimumCriu{4, 2, 0};
 

@@ -101,6 +101,8 @@ Result<> check_spawned(const UniqueFd& channel, const std::string& path) {
 
 }  // namespace
 
+std::string minor_of(const std::string& version) { return version.substr(0, version.find('.', version.find('.') + 1)); }
+
 std::string CriuVersion::str() const {
   return sublevel ? fmt::format("{}.{}.{}", major, minor, sublevel) : fmt::format("{}.{}", major, minor);
 }

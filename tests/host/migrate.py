@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import vzhost
+import segment
 from node import VZCTL, Node
 from vzhost import run, vzctl
 
 MIB = 1 << 20
+BROKEN_CRIU = "ls -d /run/vz/criu/*/root >/dev/null 2>&1 && exit 1\nexec /mnt/criu \"$@\""
 
 
 def journal(ctid, root=pathlib.Path("/")):
@@ -140,8 +143,7 @@ class Moves(MigrateTest):
         self.assertRc(run([vzhost.BIN / "vzmigrate", "--transport", self.b.transport(), "b", one]), 10)
 
 
-class Live(MigrateTest):
-    """With memory: programs go on where they were."""
+class LiveTest(MigrateTest):
     PROGRAM = ("i=0; s=$(head -c 300000 /dev/urandom | md5sum); while :; do i=$((i+1)); echo $$ $i $s >/dev/shm/now; "
                "echo $i >>/log; sleep 0.05; done")
 
@@ -168,6 +170,17 @@ class Live(MigrateTest):
         log = [int(n) for n in call("exec2", ctid, "cat /log", check=0).out.split()]
         self.assertEqual(log, list(range(1, log[-1] + 1)), "a step is missing, or was done twice")
 
+    def break_criu(self):
+        """On the other host, from the moment on when everything has arrived there."""
+        own = pathlib.Path("/usr/local/lib/vz/criu/criu")
+        criu = own if own.exists() else pathlib.Path(shutil.which("criu"))
+        run([*self.b.enter(), "mount", "--bind", criu.parent, "/mnt"], check=0)
+        run([*self.b.enter(), "mount", "--bind", self.b.executable("criu", BROKEN_CRIU), criu], check=0)
+
+
+class Live(LiveTest):
+    """With memory: programs go on where they were."""
+
     def test_there_and_back(self):
         ctid = self.make("--ram", "64M", "--swap", "0")
         before = self.start_program(ctid)
@@ -190,18 +203,60 @@ class Live(MigrateTest):
         self.goes_on(self.b.vzctl, ctid, before)
 
     def test_what_the_other_host_cannot_continue_goes_on_here(self):
-        """Its CRIU fails after everything was handed over: the container comes back, and nothing of it is left there."""
+        """Its CRIU fails when everything is there: the container goes on here, and nothing of it is left there."""
         ctid = self.make("--ram", "64M", "--swap", "0")
         before = self.start_program(ctid)
-        for place in ("/usr/local/lib/vz", "/usr/sbin/criu", "/usr/bin/criu"):
-            if pathlib.Path(place).exists():
-                run([*self.b.enter(), "mount", "--bind", self.b.work / "lib" if pathlib.Path(place).is_dir() else "/dev/null", place], check=0)
+        self.break_criu()
         failed = self.migrate(ctid, "--live")
         self.assertRc(failed, 17)
-        self.assertIn("it is here", failed.err)
         self.assertHere(ctid, running=True)
         self.goes_on(vzctl, ctid, before)
         self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
+
+
+class Network(LiveTest):
+    """A client keeps its connection, wherever the container is."""
+    ADDRESS = segment.PREFIX + "50"
+
+    def setUp(self):
+        super().setUp()
+        self.segment = segment.Segment(self)
+        self.segment.plug(os.getpid(), 1)
+        self.addCleanup(run, ["ip", "link", "del", "up0"])
+        self.segment.plug(self.b.holder.pid, 2)
+
+    def serve(self, *options):
+        ctid = self.make("--ram", "64M", "--swap", "0", *options)
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "nc -ll -p 7000 -e cat >/dev/null 2>&1 </dev/null &")
+        vzhost.wait_for(lambda: ":1B58" in self.inside(ctid, "cat /proc/net/tcp /proc/net/tcp6"), what="the server")
+        return ctid
+
+    def test_a_client_stays_connected(self):
+        ctid = self.serve("--ipadd", self.ADDRESS)
+        talker = self.segment.talker(self.ADDRESS)
+        self.addCleanup(talker.end)
+        before = talker.look()
+        for call, options in ((vzctl, ["b", "--transport", self.b.transport()]),
+                              (self.b.vzctl, ["a", "--transport", self.b.back()])) * 2:
+            report = call("migrate", ctid, *options, "--live", "--json", check=0).json()
+            self.assertEqual((report["mode"], report["started"]), ("live", True))
+            self.assertGreaterEqual(report["packets_kept"], 1, "the client's packets went elsewhere")
+            vzhost.wait_for(lambda n=before: talker.look() > n + 20, what="answers")
+            print(f"# stopped for {report['down_milliseconds']} ms, client waited {talker.longest * 1000:.0f} ms", flush=True)
+            before, talker.longest = talker.look(), 0.0
+        self.assertHere(ctid, running=True)
+
+    def test_a_client_stays_connected_when_it_fails(self):
+        """What was sent to the other host meanwhile comes back here."""
+        ctid = self.serve("--ipadd", self.ADDRESS)
+        talker = self.segment.talker(self.ADDRESS)
+        self.addCleanup(talker.end)
+        before = talker.look()
+        self.break_criu()
+        self.assertRc(self.migrate(ctid, "--live"), 17)
+        vzhost.wait_for(lambda: talker.look() > before + 20, what="answers")
+        self.assertHere(ctid, running=True)
 
 
 class Refusals(MigrateTest):

@@ -37,7 +37,8 @@ struct MigrateReport {
   std::uint64_t sent = 0;     // bytes on the wire
   std::uint64_t down_ms = 0;  // from the request to stop until it was started there
   std::uint64_t total_ms = 0;
-  bool started = false;  // it runs there
+  std::uint64_t kept_packets = 0;  // live: sent to it meanwhile, and given to it when it went on
+  bool started = false;            // it runs there
 };
 
 // Moves container `id` to the other host: two-phase commit with a journal on both sides, so that whoever is killed
