@@ -41,11 +41,13 @@ Result<bool> Daemon::open() {
   const std::string& run = host_.paths().run;
   VZ_TRY(make_dirs(run, 0755));
   instance_ = VZ_TRY(lock_instance(run + "/vzd.pid"));
-  if (!instance_) return false;
+  manager_ = ServiceManager::from_environment();
+  if (!instance_ && !manager_) return false;
+  std::map<std::string, UniqueFd> handed;
+  if (!instance_) handed = VZ_TRY(take_over());
   raise_open_files();
   poller_ = VZ_TRY(Poller::create());
   signals_.emplace(VZ_TRY(EndSignals::block()));
-  manager_ = ServiceManager::from_environment();
   if (manager_) options_.idle_exit.reset();
   if (auto watch = RebootWatch::load())
     reboots_ = std::move(*watch);
@@ -54,17 +56,22 @@ Result<bool> Daemon::open() {
   watch_oom();
   watch_quota();
   if (auto host = CgroupHost::probe(); host && host->systemd_manages) next_sample_ = Clock::now();
-  adopt_running();
+  adopt_running(std::move(handed));
   listener_ = VZ_TRY(listen_local(vzd_socket_path(run)));
   VZ_TRY(poller_.add(listener_.get(), EPOLLIN, token(Token::listener)));
   VZ_TRY(poller_.add(signals_->fd(), EPOLLIN, token(Token::signals)));
   return true;
 }
 
-// Containers that an earlier vzd, or none, looked after. Their consoles are back only if systemd kept them.
-void Daemon::adopt_running() {
-  std::map<std::string, UniqueFd> stored;
-  if (manager_) stored = manager_->take_stored();
+// Containers that an earlier vzd, or none, looked after. Their consoles are back only if systemd kept them, or if it
+// has handed them over.
+void Daemon::adopt_running(std::map<std::string, UniqueFd> handed) {
+  auto stored = std::move(handed);
+  if (manager_) {
+    for (const auto& [name, fd] : stored)
+      if (is_seccomp_listener(fd.get())) manager_->store_until_hangup(name, fd.get());
+    stored.merge(manager_->take_stored());
+  }
   auto names = list_dir(host_.paths().run);
   for (const std::string& name : names ? *names : std::vector<std::string>()) {
     auto id = Ctid::parse(name);

@@ -66,6 +66,9 @@ struct QuotaWard {
   std::uint32_t next = 0;
 };
 
+// Its name in the service manager's store.
+std::string stored_name(const QuotaListener& listener);
+
 class Daemon {
  public:
   Daemon(const Host& host, Reporter& reporter, const DaemonOptions& options)
@@ -87,9 +90,13 @@ class Daemon {
   std::optional<std::chrono::milliseconds> next_timeout() const;
   void tick();
   bool idle_too_long() const;
-  void adopt_running();
+  void adopt_running(std::map<std::string, UniqueFd> handed);
   void log(Reporter::Level level, Ctid id, const std::string& text);
   void drop_descriptors();
+
+  // daemon_handover.cc
+  Result<> hand_over(int sock);
+  Result<std::map<std::string, UniqueFd>> take_over();
 
   // daemon_client.cc
   void accept_clients();
@@ -118,6 +125,7 @@ class Daemon {
 
   // daemon_usage.cc
   void sample_usage();
+  void sample_all();
   void keep_ended(Ctid id);
 
   // daemon_oom.cc

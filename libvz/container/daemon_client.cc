@@ -49,6 +49,10 @@ void Daemon::serve(int sock) {
   std::vector<int> fds;
   if (result && *result >= 0) fds.push_back(*result);
   bool sent = send_message(sock, &reply, sizeof reply, fds).has_value();
+  if (sent && result && request.op == VzdOp::yield) {
+    if (auto done = hand_over(sock); !done) reporter_.warn("handing over: " + done.error().message());
+    ending_ = true;
+  }
   if (!sent || !result || connection.op == VzdOp{}) close_connection(sock);
 }
 
@@ -57,6 +61,11 @@ Result<int> Daemon::answer(Connection& connection, const VzdRequest& request, st
                            std::vector<UniqueFd>& fds) {
   if (size != sizeof request || request.magic != kVzdMagic)
     return fail(Code::bad_syntax, "vzd does not understand the request; is it of another version than vzctl?");
+  if (request.op == VzdOp::sample) {
+    sample_all();
+    return -1;
+  }
+  if (request.op == VzdOp::yield) return -1;  // the rest comes after the reply
   if (request.ctid == 0 || request.ctid > Ctid::kMax) return fail(Code::bad_value, "bad container id in the request");
   Ctid id(request.ctid);
   switch (request.op) {
@@ -75,6 +84,9 @@ Result<int> Daemon::answer(Connection& connection, const VzdRequest& request, st
       connection.op = VzdOp::hold;
       connection.ctid = id.value();
       return -1;
+    case VzdOp::yield:
+    case VzdOp::sample:
+      break;
   }
   return fail(Code::bad_syntax, "unknown request to vzd");
 }

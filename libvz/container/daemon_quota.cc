@@ -12,9 +12,6 @@ namespace vz {
 namespace {
 
 // "quota-101-3" in systemd's descriptor store.
-std::string stored_name(const QuotaListener& listener) {
-  return "quota-" + listener.id.str() + "-" + std::to_string(listener.number);
-}
 
 std::optional<std::pair<Ctid, std::uint32_t>> parse_stored(const std::string& name) {
   auto words = split(name, '-');
@@ -37,6 +34,10 @@ Result<std::shared_ptr<const QuotaScope>> load_scope(const Host& host, Ctid id) 
 }
 
 }  // namespace
+
+std::string stored_name(const QuotaListener& listener) {
+  return "quota-" + listener.id.str() + "-" + std::to_string(listener.number);
+}
 
 Result<> Daemon::adopt_listener(Ctid id, UniqueFd fd, std::optional<std::uint32_t> number) {
   if (!is_seccomp_listener(fd.get())) return fail(Code::bad_value, "quota: the descriptor is no listener of a filter");

@@ -14,6 +14,11 @@ constexpr auto kInterval = std::chrono::seconds(5);
 
 void Daemon::sample_usage() {
   if (!next_sample_ || wards_.empty() || Clock::now() < *next_sample_) return;
+  sample_all();
+}
+
+void Daemon::sample_all() {
+  if (!next_sample_) return;
   next_sample_ = Clock::now() + kInterval;
   auto sources = UsageSources::open();
   if (!sources) return;

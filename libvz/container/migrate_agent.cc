@@ -242,7 +242,7 @@ Answer Agent::begin(const MigrationMessage& request) {
   idmap_ = VZ_TRY(allocate_idmap(host_, id, IdMap{static_cast<std::uint32_t>(ids), kIdsPerContainer}));
   VZ_TRY(make_area());
   // Best effort: starting it takes a while, and a container that moves live would have to wait for it.
-  if (auto vzd = vzd_hold(host_.paths().run, id)) vzd_ = *std::move(vzd);
+  if (auto vzd = vzd_hold(host_.paths().run, id, /*start=*/true)) vzd_ = *std::move(vzd);
   return MigrationMessage{"ok", {}};
 }
 

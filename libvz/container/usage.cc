@@ -14,6 +14,7 @@
 #include "libvz/container/usage_journal.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/cgroup_tree.h"
+#include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/rename.h"
 
@@ -157,9 +158,20 @@ void end_usage(const Host& host, Ctid id, const std::string& name, Reporter& rep
     reporter.warn("Warning: usage record: " + removed.error().message());
 }
 
+namespace {
+
+// Where systemd may take the groups of a container that ends before we can read them: what was told once counts.
+void keep_what_is_told(const Host& host, const UsageSources& sources) {
+  if (sources.cgroups.systemd_manages) vzd_sample(host.paths().run);
+}
+
+}  // namespace
+
 Result<UsageReport> read_usage(const Host& host, Ctid id) {
   auto sources = VZ_TRY(UsageSources::open());
-  return report_of(host, VZ_TRY(present_record(host, sources, id)), runs(host, id, sources.boot_id));
+  auto record = VZ_TRY(present_record(host, sources, id));
+  keep_what_is_told(host, sources);
+  return report_of(host, record, runs(host, id, sources.boot_id));
 }
 
 Result<std::vector<UsageReport>> read_usage(const Host& host, bool all) {
@@ -171,6 +183,7 @@ Result<std::vector<UsageReport>> read_usage(const Host& host, bool all) {
     // One damaged record hides one container, not all of them.
     if (auto record = present_record(host, sources, id)) out.push_back(report_of(host, *record, running));
   }
+  keep_what_is_told(host, sources);
   return out;
 }
 

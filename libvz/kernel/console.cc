@@ -180,8 +180,26 @@ Result<ConsoleLease> vzd_console(const std::string& run_dir, Ctid id) {
   return lease;
 }
 
-Result<UniqueFd> vzd_hold(const std::string& run_dir, Ctid id) {
-  auto sock = connect_daemon(run_dir, false);
+void vzd_sample(const std::string& run_dir) {
+  if (auto sock = connect_daemon(run_dir, false)) (void)ask(*sock, VzdOp::sample, Ctid(0), {});
+}
+
+Result<std::map<std::string, UniqueFd>> vzd_yield(const std::string& run_dir) {
+  UniqueFd sock = VZ_TRY(connect_daemon(run_dir, false));
+  VZ_TRY(ask(sock, VzdOp::yield, Ctid(0), {}));
+  std::map<std::string, UniqueFd> out;
+  for (;;) {
+    VzdReply item;
+    Message message = VZ_TRY_CTX(receive_message(sock.get(), &item, sizeof item), "what vzd hands over");
+    if (message.size == 0) return out;
+    item.text[sizeof item.text - 1] = '\0';
+    if (message.size != sizeof item || message.fds.size() != 1) return fail(Code::system, "vzd hands over nothing");
+    out[item.text] = std::move(message.fds[0]);
+  }
+}
+
+Result<UniqueFd> vzd_hold(const std::string& run_dir, Ctid id, bool start) {
+  auto sock = connect_daemon(run_dir, start);
   if (!sock) {
     // No vzd, nothing to hold off: an empty fd is a valid hold.
     if (nobody_listens(sock.error())) return UniqueFd();

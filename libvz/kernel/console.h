@@ -5,6 +5,7 @@
 // SCM_RIGHTS).
 #pragma once
 
+#include <map>
 #include <string>
 
 #include <vz/ctid.h>
@@ -26,6 +27,11 @@ struct ConsoleLease {
 };
 Result<ConsoleLease> vzd_console(const std::string& run_dir, Ctid id);
 // vzd will not clean up or restart this container: vzctl is doing it. Until the returned socket is closed.
-Result<UniqueFd> vzd_hold(const std::string& run_dir, Ctid id);
+// `start`: it is started when it does not run.
+Result<UniqueFd> vzd_hold(const std::string& run_dir, Ctid id, bool start = false);
+// What has been used up to now is not lost when a container ends before somebody reads it. Nothing without vzd.
+void vzd_sample(const std::string& run_dir);
+// What the vzd that runs holds, by name; it ends.
+Result<std::map<std::string, UniqueFd>> vzd_yield(const std::string& run_dir);
 
 }  // namespace vz

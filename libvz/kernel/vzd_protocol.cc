@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -118,6 +119,14 @@ Result<UniqueFd> accept_local(const UniqueFd& listener) {
   if (::getsockopt(sock.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) return fail_errno("SO_PEERCRED");
   if (peer.uid != 0 && peer.uid != ::geteuid()) return UniqueFd();
   return sock;
+}
+
+Result<> make_patient(int sock) {
+  const timeval limit{5, 0};
+  if (::setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0) return fail_errno("socket timeout");
+  const int flags = ::fcntl(sock, F_GETFL);
+  if (flags < 0 || ::fcntl(sock, F_SETFL, flags & ~O_NONBLOCK) < 0) return fail_errno("fcntl");
+  return {};
 }
 
 Result<UniqueFd> lock_instance(const std::string& path) {

@@ -22,6 +22,8 @@ enum class VzdOp : std::uint32_t {
   console = 2,  // reply carries a duplicate of the master; the connection is the lease
   hold = 3,     // the connection is the hold
   quota = 4,    // fds: the listener of a seccomp filter that asks for quotactl(2)
+  yield = 5,    // from a vzd that is a service: replies follow, each with a name and what it is for; then this one ends
+  sample = 6,   // read what the containers have used, now
 };
 
 struct VzdRequest {
@@ -54,6 +56,8 @@ Result<UniqueFd> connect_local(const std::string& path);  // ENOENT or ECONNREFU
 Result<UniqueFd> listen_local(const std::string& path);
 // The next connection, non-blocking; an invalid fd when there is none, or when the peer is neither root nor us.
 Result<UniqueFd> accept_local(const UniqueFd& listener);
+// From now on sending waits for the peer, at most some seconds.
+Result<> make_patient(int sock);
 // Exclusive flock on a file that holds our pid; an invalid fd when another process has it.
 Result<UniqueFd> lock_instance(const std::string& path);
 

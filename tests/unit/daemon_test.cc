@@ -15,11 +15,13 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "libvz/container/state.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/console_log.h"
 #include "libvz/kernel/console_proxy.h"
@@ -189,6 +191,50 @@ TEST_F(DaemonTest, LeaseGivesBacklogAndStopsDraining) {
   EXPECT_EQ(console_log(101), "before ");
   lease->lease.reset();
   EXPECT_TRUE(eventually([&] { return console_log(101) == "before later"; })) << console_log(101);
+}
+
+// One that vzctl had started before systemd starts the service.
+TEST_F(DaemonTest, AServiceTakesOverWhatAnotherHas) {
+  Fake fake;
+  ASSERT_TRUE(adopt(101, fake));
+  fake.print("before ");
+  ASSERT_TRUE(eventually([&] { return console_log(101) == "before "; }));
+  auto host = Host::open({root_ + "/etc", run(), root_ + "/lib"});
+  ASSERT_TRUE(host);
+  State state;
+  state.id = Ctid(101);
+  state.init = identify(fake.pid).value();
+  state.phase = "running";
+  ASSERT_TRUE(save_state(*host, state));
+
+  const std::string notify = root_ + "/notify";
+  UniqueFd manager(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{AF_UNIX, {}};
+  std::strncpy(address.sun_path, notify.c_str(), sizeof address.sun_path - 1);
+  ASSERT_EQ(bind(manager.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  const pid_t service = fork();
+  if (service == 0) {
+    setenv("NOTIFY_SOCKET", notify.c_str(), 1);
+    auto own = Host::open({root_ + "/etc", run(), root_ + "/lib"});
+    Reporter quiet;
+    _exit(own && run_daemon(*own, quiet, {}) ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(daemon_, &status, 0), daemon_);
+  EXPECT_EQ(status, 0) << "the old one ends well";
+  daemon_ = service;
+  std::string told;
+  while (told.find("READY=1") == told.npos) {
+    pollfd p{manager.get(), POLLIN, 0};
+    ASSERT_EQ(poll(&p, 1, 5000), 1) << told;
+    char buffer[512];
+    const auto n = recv(manager.get(), buffer, sizeof buffer, 0);
+    ASSERT_GT(n, 0);
+    told.append(buffer, static_cast<std::size_t>(n)).append("\n");
+  }
+  EXPECT_NE(told.find("FDNAME=ct-101"), told.npos) << told;
+  fake.print("after");
+  EXPECT_TRUE(eventually([&] { return console_log(101) == "before after"; })) << console_log(101);
 }
 
 TEST_F(DaemonTest, LeaseEndsWithItsClient) {
