@@ -195,22 +195,36 @@ class _Runner(unittest.TextTestResult):
         self.passed = getattr(self, "passed", 0) + 1
 
 
+_work = None
+
+
+def enter_private_host():
+    """Namespaces and paths of its own for this process; leave_private_host() afterwards."""
+    global _work
+    if os.environ.get(_INSIDE) != "1":
+        _enter_namespaces()
+    _work = _private_paths()
+
+
+def leave_private_host():
+    stop_vzd()
+    run(["umount", "-l", "/var/lib/vz"])
+    shutil.rmtree(_work, ignore_errors=True)
+
+
 def main(private=True):
     """Runs the tests; with private=False on the machine's own vz, for guests of the lab."""
     if os.geteuid() != 0:
         print("skipped: host tests need root\n0 passed, 0 failed, 1 skipped")
         sys.exit(77)
-    if private and os.environ.get(_INSIDE) != "1":
-        _enter_namespaces()
-    work = _private_paths() if private else None
+    if private:
+        enter_private_host()
     try:
         program = unittest.main(module="__main__", exit=False, verbosity=2,
                                 testRunner=unittest.TextTestRunner(resultclass=_Runner, verbosity=2, stream=sys.stdout))
     finally:
         if private:
-            stop_vzd()
-            run(["umount", "-l", "/var/lib/vz"])
-            shutil.rmtree(work, ignore_errors=True)
+            leave_private_host()
     outcome = program.result
     failed = len(outcome.failures) + len(outcome.errors) + len(outcome.unexpectedSuccesses)
     passed, skipped = getattr(outcome, "passed", 0), len(outcome.skipped)
