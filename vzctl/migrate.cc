@@ -2,6 +2,7 @@
 // vzctl migrate, vzctl agent (its other end), and vzmigrate with the options and exit codes of OpenVZ.
 #include <unistd.h>
 
+#include <charconv>
 #include <csignal>
 #include <sstream>
 
@@ -18,11 +19,16 @@ namespace {
 using vz::Code;
 using vz::fail;
 
+constexpr std::uint64_t kDowntimeMax = 600'000;
+
 constexpr Option kMigrateOptions[] = {
     {"-r,--remove-area", "yes|no", "Destroy the container here afterwards (yes), or rename it to *.migrated",
      Values::yes_no},
     {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
-    {"--live,--online", nullptr, "Move it with its memory and connections: suspend it here, continue it there"},
+    {"--live,--online", nullptr,
+     "Move it with its memory and connections: it stands still for a moment and goes on there"},
+    {"--max-downtime", "MS",
+     "With --live: send memory ahead until the rest fits into so many milliseconds (300), or it does not shrink"},
     {"--near-live", nullptr, "Copy while it runs, stop it for the last changes, start it there; the default"},
     {"--ssh", "OPTIONS", "More options for ssh, in one word"},
     {"--transport", "COMMAND",
@@ -44,7 +50,8 @@ constexpr Option kVzmigrateOptions[] = {
     {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
     {"-f,--nodeps", nullptr, "Go on where only a limit cannot be enforced there"},
     {"-t,--times", nullptr, "Say how long each part took"},
-    {"--live,--online", nullptr, "Move it with its memory and connections: suspend it here, continue it there"},
+    {"--live,--online", nullptr,
+     "Move it with its memory and connections: it stands still for a moment and goes on there"},
     {"--keep-dst", nullptr, nullptr},
     {"-c,--compact", nullptr, nullptr},
     {"-s,--snapshot", nullptr, nullptr},
@@ -79,6 +86,13 @@ vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& h
   out.keep_source = remove == "no";
   out.check_only = o.has("--dry-run");
   out.live = o.has("--online");
+  if (const std::string* text = o.last("--max-downtime")) {
+    auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), out.max_downtime_ms);
+    if (error != std::errc() || end != text->data() + text->size() || out.max_downtime_ms == 0 ||
+        out.max_downtime_ms > kDowntimeMax)
+      return fail(Code::bad_value,
+                  fmt::format("Bad value for --max-downtime: {} (1 to {} milliseconds)", *text, kDowntimeMax));
+  }
   out.force = o.has("--force") || o.has("--nodeps");
   return out;
 }
@@ -86,8 +100,8 @@ vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& h
 Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::MigrateReport& report) {
   Value::List passes;
   for (const auto& p : report.passes)
-    passes.push_back(
-        Value::Object{{"read", p.read}, {"sent", p.sent}, {"milliseconds", p.took_ms}, {"stopped", p.frozen}});
+    passes.push_back(Value::Object{
+        {"kind", p.kind}, {"read", p.read}, {"sent", p.sent}, {"milliseconds", p.took_ms}, {"stopped", p.frozen}});
   return Value::Object{{"ctid", std::uint64_t{id.value()}},
                        {"destination", options.destination},
                        {"mode", report.mode},

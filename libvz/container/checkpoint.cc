@@ -121,7 +121,8 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
   auto access = VZ_TRY(plan_access(ct_.config));
   if (VZ_TRY(external_mounts(state_.init.pid, access)) != manifest.external)
     return fail(Error(Code::checkpoint, "the container's mounts changed in this moment").with_hint("try again"));
-  return sync_files();
+  VZ_TRY(sync_files());
+  return hooks_.frozen ? hooks_.frozen() : Result<>();
 }
 
 // The dump is complete, the processes still there: what makes it valid happens now.
@@ -133,9 +134,10 @@ Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& 
   ct_.reporter.step("suspend.commit");
   VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable));
   ct_.reporter.step("suspend.token");
-  VZ_TRY(write_token(ct_.private_path, manifest.token));
+  if (!hooks_.memory_sent) VZ_TRY(write_token(ct_.private_path, manifest.token));
   if (!hooks_.dumped) return {};
-  VZ_TRY(hooks_.dumped());
+  VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
+  VZ_TRY(hooks_.dumped(manifest.token));
   given_away_ = true;
   return {};
 }
@@ -152,6 +154,7 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   request.pid = state_.init.pid;
   request.freeze_cgroup = running_.cgroups.freeze_path();
   request.leave_running = !then_kill;
+  request.without_memory = hooks_.memory_sent;
   ct_.reporter.step("suspend.criu");
   auto criu = VZ_TRY(Criu::spawn(*program_, {work_dir, {}}));
   state_.criu = VZ_TRY(criu.process());

@@ -34,11 +34,14 @@ Result<> resume_frozen(Context& ct, const Running& running);
 // What a migration does between the steps of a whole checkpoint. The container stands still from `freezing` on.
 struct CheckpointHooks {
   std::function<void()> freezing;
-  // The dump is complete, nothing was ended yet: an error undoes everything, and the container runs on.
-  std::function<Result<>()> dumped;
+  // It stands still, and CRIU has not looked at it.
+  std::function<Result<>()> frozen;
+  // The dump with this token is complete, nothing was ended yet: an error undoes everything, and the container runs on.
+  std::function<Result<>(const std::string& token)> dumped;
   // Its processes are gone; what it left on this host is still there.
   std::function<void()> ended;
-  bool durable = true;  // the dump is to survive a crash of this host
+  bool memory_sent = false;  // `frozen` sees to the memory: the dump leaves it out, and is of no use here
+  bool durable = true;       // the dump is to survive a crash of this host
 };
 // And during a restore.
 struct RestoreHooks {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/dump.h"
 
+#include "libvz/container/page_store.h"
+
 #include <cerrno>
 #include <random>
 
@@ -81,6 +83,9 @@ tl::unexpected<Error> unsafe(const std::string& path, Error error) {
 Result<> check_safe(const std::string& path, const UniqueFd& dir, const UniqueFd& images) {
   if (auto safe = check_own_private_dir(dir.get()); !safe) return unsafe(path, std::move(safe).error());
   for (const auto& name : VZ_TRY(list_dir_at(images.get(), "."))) {
+    if (name == kParentLink && !is_layer_name(VZ_TRY(read_link_at(images.get(), name))))
+      return unsafe(path, Error(Code::no_access, name + " leads out of it"));
+    if (is_of_layers(name)) continue;
     auto fd = VZ_TRY(open_at(images.get(), name, O_PATH | O_NOFOLLOW));
     if (auto safe = check_own_file(fd.get()); !safe) return unsafe(path, std::move(safe).error().context(name));
   }
@@ -138,6 +143,7 @@ Result<> verify_dump(const Dump& dump) {
                     .with_hint("copy it again, or start the container without it"));
   };
   auto names = VZ_TRY(list_dir_at(dump.images.get(), "."));
+  std::erase_if(names, is_of_layers);
   if (names.size() != dump.manifest.files.size()) return damaged("files are missing, or were added");
   for (const auto& file : dump.manifest.files) {
     auto now = hash_file(dump.images.get(), file.name);
@@ -146,6 +152,13 @@ Result<> verify_dump(const Dump& dump) {
     if (now->hash != file.hash) return damaged(file.name + " has other contents");
   }
   return {};
+}
+
+Result<> reseal_dump(const std::string& path) {
+  Dump dump = VZ_TRY(open_dump(path));
+  for (auto& file : dump.manifest.files) file = VZ_TRY(hash_file(dump.images.get(), file.name));
+  VZ_TRY(remove_tree(path + "/" + kDumpManifest));
+  return write_manifest(path, manifest_text(dump.manifest), /*durable=*/false);
 }
 
 Result<> write_token(const std::string& private_path, const std::string& token) {

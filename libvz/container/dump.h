@@ -72,6 +72,9 @@ Result<Dump> open_dump(const std::string& path);
 // Reads all of it: sizes and hashes.
 Result<> verify_dump(const Dump& dump);
 
+// After its images were completed (PageStore): the manifest says what they are now.
+Result<> reseal_dump(const std::string& path);
+
 Result<> write_token(const std::string& private_path, const std::string& token);
 Result<std::string> read_token(const std::string& private_path);  // "": none
 // Durably: from now on no dump of this container is of use.

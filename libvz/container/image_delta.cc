@@ -7,6 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/container/migration_message.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/sparse_file.h"
@@ -14,18 +15,6 @@
 namespace vz {
 
 namespace {
-
-std::string little_endian(std::uint64_t value) {
-  std::string out(8, '\0');
-  for (unsigned i = 0; i < 8; ++i) out[i] = static_cast<char>(value >> (8 * i));
-  return out;
-}
-
-std::uint64_t from_little_endian(std::string_view text) {
-  std::uint64_t out = 0;
-  for (unsigned i = 0; i < 8; ++i) out |= std::uint64_t{static_cast<unsigned char>(text[i])} << (8 * i);
-  return out;
-}
 
 Result<> check_range(const Frame& frame, std::uint64_t offset, std::uint64_t length, std::uint64_t size) {
   if (length <= size && offset <= size - length) return {};

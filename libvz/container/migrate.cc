@@ -21,6 +21,7 @@
 #include "libvz/container/image.h"
 #include "libvz/container/image_delta.h"
 #include "libvz/container/lock.h"
+#include "libvz/container/memory_sender.h"
 #include "libvz/container/migration_finish.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
@@ -43,6 +44,9 @@ namespace {
 
 // Another live pass pays while it is shorter than this, or at least half of the last one.
 constexpr std::uint64_t kSmallPass = 8u << 20;
+// Less private memory than this is read and sent in the pause that a dump makes anyway.
+constexpr std::uint64_t kSmallMemory = 32u << 20;
+constexpr int kMemoryPasses = 10;
 
 std::uint64_t now_ms() { return monotonic_ns() / 1'000'000; }
 
@@ -86,15 +90,16 @@ struct Outgoing {
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
   UniqueFd image;
-  std::optional<ImageSender> sender;  // of the image
-  std::uint64_t stopped_at = 0;       // when it runs no more
+  std::optional<ImageSender> sender;   // of the image
+  std::optional<MemorySender> memory;  // what of it went ahead
+  std::uint64_t stopped_at = 0;        // when it runs no more
   MigrationJournal journal;
   std::string replaces;  // the session of an earlier attempt whose traces the other host may still have
   MigrateReport report;
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, {}, 0, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -208,27 +213,69 @@ std::string usage_text(const Context& ct) {
   return record && *record ? usage_record_text(**record) : std::string();
 }
 
-// Of a container that is suspended, by us or before. Returns its token, "" without a dump.
-Result<std::string> copy_dump(Outgoing& out, FrameChannel& channel) {
-  if (!has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) return std::string();
+// Of a container that is suspended, by us or before.
+Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
   VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}}}));
   MigratePass pass;
+  pass.kind = "dump";
   pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
   VZ_TRY(expect_answer(channel));
   pass.took_ms = now_ms() - began;
   pass.frozen = true;
   out.report.passes.push_back(pass);
-  out.ct.reporter.info(fmt::format("Memory: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
-  return read_token(out.ct.private_path);
+  out.ct.reporter.info(fmt::format("Dump: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
+  return {};
+}
+
+Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, bool frozen) {
+  const auto began = now_ms();
+  MigratePass pass;
+  pass.kind = "memory";
+  pass.frozen = frozen;
+  out.ct.reporter.step("migrate.memory");
+  VZ_TRY(ask(channel, {"memory", {}}));
+  auto go_on = [&](std::uint64_t sent) {
+    out.ct.reporter.progress("memory", sent, 0);
+    return !out.ct.reporter.cancelled();
+  };
+  pass.sent = frozen ? VZ_TRY(out.memory->send_rest(channel)) : VZ_TRY(out.memory->send(channel, go_on));
+  pass.read = pass.sent;
+  VZ_TRY(expect_answer(channel));
+  pass.took_ms = now_ms() - began;
+  out.report.passes.push_back(pass);
+  out.ct.reporter.info(
+      fmt::format("Memory: {} MiB sent, {} ms{}", pass.sent >> 20, pass.took_ms, frozen ? ", stopped" : ""));
+  return pass;
+}
+
+// Ahead, while it runs: worth its while for all but small containers.
+Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, const Cgroups& cgroups) {
+  if (private_memory(VZ_TRY(cgroups.pids())) < kSmallMemory) return {};
+  if (auto able = check_page_tracking(); !able) {
+    out.report.why = "its memory is sent while it stands still: " + able.error().message();
+    return {};
+  }
+  out.memory.emplace(cgroups);
+  std::uint64_t last = UINT64_MAX;
+  for (int i = 0; i < kMemoryPasses; ++i) {
+    auto pass = VZ_TRY(send_memory(out, channel, false));
+    // What is written during a pass as short as this fits into the pause; and a pass that is not shorter than the last
+    // one shows that no later one will be.
+    if (pass.took_ms <= out.options.max_downtime_ms / 4 || pass.sent > last / 10 * 9) return {};
+    last = pass.sent;
+  }
+  return {};
 }
 
 // What does not run any more, or stands still, up to "the other host could run it".
-Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name) {
+// `token`: of the dump that goes along; "": none.
+Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name, const std::string& token) {
   VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   auto request = describe(out, request_name);
-  request.fields["token"] = VZ_TRY(copy_dump(out, channel));
+  if (!token.empty()) VZ_TRY(copy_dump(out, channel));
+  request.fields["token"] = token;
   request.fields["usage"] = usage_text(out.ct);
   request.fields["start"] = out.live ? "restore" : out.running ? "yes" : "no";
   VZ_TRY(ask(channel, request));
@@ -246,7 +293,9 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   out.stopped_at = now_ms();
   if (out.running) VZ_TRY(stop_locked(out.ct, {}));
-  return send_rest(out, channel, "prepare");
+  std::string token;
+  if (has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) token = VZ_TRY(read_token(out.ct.private_path));
+  return send_rest(out, channel, "prepare", token);
 }
 
 // It ran before. From its dump, if there is one, as if nothing had been.
@@ -320,6 +369,8 @@ void announce_here(const Context& ct) {
 
 HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
+  auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
+  VZ_TRY(send_memory_ahead(out, channel, running.cgroups));
   std::optional<HandedOver> handed;
   CheckpointHooks hooks;
   hooks.durable = false;  // it is good as long as this host is, and of use only if the other one dies now
@@ -328,7 +379,14 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
     if (auto taken = ask(channel, {"takeover", {}}); !taken) out.ct.reporter.debug(taken.error().message());
     out.stopped_at = now_ms();
   };
-  hooks.dumped = [&] { return send_rest(out, channel, "restore"); };
+  if (out.memory) {
+    hooks.memory_sent = true;
+    hooks.frozen = [&]() -> Result<> {
+      VZ_TRY(send_memory(out, channel, true));
+      return {};
+    };
+  }
+  hooks.dumped = [&](const std::string& token) { return send_rest(out, channel, "restore", token); };
   hooks.ended = [&] {
     handed.emplace(say_go(out.ct, channel, out.journal));
     out.report.down_ms = now_ms() - out.stopped_at;

@@ -28,6 +28,7 @@
 #include "libvz/container/migration_message.h"
 #include "libvz/container/names.h"
 #include "libvz/container/network_handover.h"
+#include "libvz/container/page_store.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/cgroup.h"
@@ -56,6 +57,7 @@ class Agent {
   Answer receive_pass(const MigrationMessage& request);
   Answer receive_dump_files(const MigrationMessage& request);
   Answer prepare(const MigrationMessage& request);
+  Answer receive_memory(const MigrationMessage& request);
   Answer take_over(const MigrationMessage& request);
   Answer restore(const MigrationMessage& request);
   Answer go(const MigrationMessage& request);
@@ -88,6 +90,7 @@ class Agent {
   IdMap idmap_;
   UniqueFd vzd_;  // keeps it from ending
   std::optional<NetworkTakeover> takeover_;
+  std::optional<PageStore> memory_;
   std::size_t kept_packets_ = 0;
   bool held_ = false, aborted_ = false;
 };
@@ -264,13 +267,39 @@ Answer Agent::receive_pass(const MigrationMessage&) {
 Answer Agent::receive_dump_files(const MigrationMessage& request) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
   const auto path = incoming_dump_path(default_dump_path(host_, *id_));
-  VZ_TRY(remove_tree(path));
+  if (!memory_) VZ_TRY(remove_tree(path));
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
   auto received = VZ_TRY(receive_dump(channel_, path, request.text("durable") != "no"));
   // What is wrong with it is better known before the commit.
   Dump dump = VZ_TRY(open_dump(path));
   VZ_TRY(verify_dump(dump));
+  if (memory_) {
+    VZ_TRY(memory_->finish());
+    VZ_TRY(reseal_dump(path));
+  }
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
+}
+
+// One pass over the memory of a container that still runs, or the last one.
+Answer Agent::receive_memory(const MigrationMessage&) {
+  if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  if (!memory_) {
+    const auto path = incoming_dump_path(default_dump_path(host_, *id_));
+    VZ_TRY(remove_tree(path));
+    VZ_TRY(make_dirs(path.substr(0, path.rfind('/')), 0700));
+    VZ_TRY(make_dirs(path, 0700));
+    memory_.emplace(path);
+  }
+  VZ_TRY(memory_->begin_layer());
+  VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
+  for (;;) {
+    Frame frame = VZ_TRY(channel_.receive());
+    if (frame.type == kEnd) break;
+    if (frame.type != kPages)
+      return fail(Code::bad_value, fmt::format("{} sends a frame of type {} among pages", channel_.peer(), frame.type));
+    VZ_TRY(memory_->add(VZ_TRY(parse_pages(frame.payload))));
+  }
+  return MigrationMessage{"ok", {{"bytes", std::to_string(memory_->bytes())}}};
 }
 
 MigrationMessage outcome(const FinishedIncoming& finished) {
@@ -430,10 +459,13 @@ Answer Agent::abort(const MigrationMessage& request) {
 Answer Agent::dispatch(const MigrationMessage& request) {
   using Handler = Answer (Agent::*)(const MigrationMessage&);
   static const std::map<std::string, Handler> kHandlers = {
-      {"hello", &Agent::hello},        {"check", &Agent::check},     {"begin", &Agent::begin},
-      {"pass", &Agent::receive_pass},  {"prepare", &Agent::prepare}, {"dump", &Agent::receive_dump_files},
-      {"takeover", &Agent::take_over}, {"restore", &Agent::restore}, {"go", &Agent::go},
-      {"status", &Agent::status},      {"forget", &Agent::forget},   {"abort", &Agent::abort}};
+      {"hello", &Agent::hello},        {"check", &Agent::check},
+      {"begin", &Agent::begin},        {"pass", &Agent::receive_pass},
+      {"prepare", &Agent::prepare},    {"dump", &Agent::receive_dump_files},
+      {"takeover", &Agent::take_over}, {"memory", &Agent::receive_memory},
+      {"restore", &Agent::restore},    {"go", &Agent::go},
+      {"status", &Agent::status},      {"forget", &Agent::forget},
+      {"abort", &Agent::abort}};
   auto at = kHandlers.find(request.name);
   if (at == kHandlers.end()) return fail(Code::bad_value, "unknown request: " + printable(request.name));
   if (!greeted_ && request.name != "hello") return fail(Code::bad_value, "the first request must be hello");
@@ -454,7 +486,7 @@ Result<> Agent::serve() {
       continue;
     }
     // In the middle of a stream of frames nobody knows any more what comes next.
-    const bool out_of_step = request->name == "pass" || request->name == "dump";
+    const bool out_of_step = request->name == "pass" || request->name == "dump" || request->name == "memory";
     VZ_TRY(answer_error(channel_, result.error()));
     if (out_of_step) return fail(std::move(result).error());
   }

@@ -24,6 +24,7 @@ enum MigrationFrame : std::uint8_t {
   kBytes = 6,  // the next bytes of an archive or a file
   kEnd = 7,    // of the blocks, bytes or files
   kFile = 8,   // the next file of a dump: its name
+  kPages = 9,  // 4 bytes of process id as in the container, 8 of address, then whole pages
 };
 
 struct MigrationMessage {

@@ -55,7 +55,8 @@ Result<std::optional<Answer>> receive_answer(int socket) {
   ssize_t n = receive_with_fd(socket, header, &out.fd);
   if (n == 0 || (n < 0 && errno == ECONNRESET)) return std::optional<Answer>();
   if (n < 0) return fail_errno("listen to CRIU");
-  if (!out.response.ParseFromArray(buffer.data(), static_cast<int>(n)))
+  // Partial: the other form writes to standard error when a field is missing.
+  if (!out.response.ParsePartialFromArray(buffer.data(), static_cast<int>(n)) || !out.response.IsInitialized())
     return fail(Code::system, "CRIU sent a message that cannot be read");
   return std::optional<Answer>(std::move(out));
 }
@@ -82,7 +83,6 @@ void set_common(criu_rpc::Options& o, const CriuCommon& request, const char* log
   o.set_orphan_pts_master(true);
   o.set_shell_job(true);
   for (const auto& e : request.external) o.add_external(e);
-  if (request.track_mem) o.set_track_mem(true);
 }
 
 criu_rpc::Options dump_options(const CriuDump& request, const char* log) {
@@ -93,8 +93,7 @@ criu_rpc::Options dump_options(const CriuDump& request, const char* log) {
   o.set_tcp_skip_in_flight(true);
   if (request.leave_running) o.set_leave_running(true);
   if (!request.freeze_cgroup.empty()) o.set_freeze_cgroup(request.freeze_cgroup);
-  if (!request.parent_images.empty()) o.set_parent_img(request.parent_images);
-  if (request.page_server_fd) o.mutable_ps()->set_fd(*request.page_server_fd);
+  if (request.without_memory) o.set_lazy_pages(true);
   return o;
 }
 
@@ -123,8 +122,10 @@ Error Criu::log_error(const char* log, Code code, const std::string& message) co
 Result<> Criu::write_config(criu_rpc::Options& options) const {
   const std::string path = work_dir_ + "/criu.conf";
   std::string text = "work-dir " + work_dir_ + "\n";
-  // It has no field of its own.
+  // These have no fields of their own.
   if (!pid_file_.empty()) text += "pidfile " + pid_file_ + "\n";
+  // Who would ask for the pages that a dump has left out: nobody.
+  if (options.lazy_pages()) text += fmt::format("ps-socket {}\n", kEndedSocket);
   VZ_TRY(replace_file(path, text, 0600));
   options.set_config_file(path);
   return {};
@@ -174,15 +175,6 @@ Result<> Criu::dump(const CriuDump& request, const CriuHook& hook) {
   constexpr const char* kLog = "dump.log";
   std::string response;
   return call(criu_rpc::DUMP, bytes_of(dump_options(request, kLog)), kLog, Code::checkpoint, hook, &response);
-}
-
-Result<> Criu::pre_dump(const CriuDump& request, const CriuHook& hook) {
-  constexpr const char* kLog = "pre-dump.log";
-  auto options = dump_options(request, kLog);
-  options.set_track_mem(true);
-  options.set_pre_dump_mode(criu_rpc::VM_READ);
-  std::string response;
-  return call(criu_rpc::SINGLE_PRE_DUMP, bytes_of(options), kLog, Code::checkpoint, hook, &response);
 }
 
 Result<pid_t> Criu::restore(const CriuRestore& request, const CriuHook& hook) {

@@ -63,15 +63,14 @@ using CriuHook = std::function<Result<>(CriuNotification&)>;
 struct CriuCommon {
   int images_fd = -1;                 // directory
   std::vector<std::string> external;  // "mnt[/dev/null]:null", "netdev[venet0]:vt101"
-  bool track_mem = false;             // leave the soft-dirty bits for the next pass
 };
 
 struct CriuDump : CriuCommon {
   pid_t pid = 0;
   std::string freeze_cgroup;   // frozen by the caller; thawed while CRIU works, frozen again unless it killed all
   bool leave_running = false;  // do not kill: with freeze_cgroup it stays frozen
-  std::string parent_images;   // earlier pass of a pre-copy, relative to images_fd
-  std::optional<int> page_server_fd;  // connected socket of a page-server
+  // Private anonymous memory is elsewhere: the images name those pages, and do not have them.
+  bool without_memory = false;
 };
 
 struct CriuRestore : CriuCommon {
@@ -81,6 +80,8 @@ struct CriuRestore : CriuCommon {
 
 class Criu {
  public:
+  // In CRIU: a socket whose other end is closed.
+  static constexpr int kEndedSocket = 4;
   static Result<Criu> spawn(const CriuProgram& program, CriuPlace place);
   Criu(Criu&&) noexcept = default;
   Criu& operator=(Criu&&) = delete;
@@ -93,7 +94,6 @@ class Criu {
 
   // One of these per object. The error is the hook's, or what CRIU's log says at its end (Code::checkpoint, restore).
   Result<> dump(const CriuDump& request, const CriuHook& hook);
-  Result<> pre_dump(const CriuDump& request, const CriuHook& hook);
   Result<pid_t> restore(const CriuRestore& request, const CriuHook& hook);
 
  private:

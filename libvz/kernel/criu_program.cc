@@ -30,6 +30,7 @@ constexpr const char* kPath = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr const char* kPrograms[] = {"/usr/sbin/criu", "/usr/local/sbin/criu", "/usr/lib/vz/criu/criu",
                                      "/usr/local/lib/vz/criu/criu"};
 constexpr int kSocket = 3;
+static_assert(Criu::kEndedSocket == kSocket + 1);
 
 enum class SpawnStep : int { mounts, descriptors, execute };
 constexpr const char* kStepTexts[] = {"prepare its mounts", "prepare its descriptors", "execute it"};
@@ -37,7 +38,7 @@ constexpr const char* kStepTexts[] = {"prepare its mounts", "prepare its descrip
 struct SpawnPlan {
   ExecPlan exec;
   CriuPlace place;
-  UniqueFd socket, null, output;
+  UniqueFd socket, ended, null, output;
   UniqueFd channel, parent_channel;
 };
 
@@ -62,13 +63,15 @@ void attach_mounts(const SpawnPlan& plan) {
   // No terminal's Ctrl-C and no closed session reaches it.
   (void)::setsid();
   attach_mounts(plan);
-  int channel = ::fcntl(plan.channel.get(), F_DUPFD_CLOEXEC, kSocket + 1);
-  int socket = ::fcntl(plan.socket.get(), F_DUPFD_CLOEXEC, kSocket + 1);
-  int output = ::fcntl(plan.output ? plan.output.get() : plan.null.get(), F_DUPFD_CLOEXEC, kSocket + 1);
-  if (channel < 0 || socket < 0 || output < 0 || ::dup2(plan.null.get(), 0) < 0 || ::dup2(output, 1) < 0 ||
-      ::dup2(output, 2) < 0 || ::dup2(socket, kSocket) < 0)
+  constexpr int kFree = Criu::kEndedSocket + 1;
+  int channel = ::fcntl(plan.channel.get(), F_DUPFD_CLOEXEC, kFree);
+  int socket = ::fcntl(plan.socket.get(), F_DUPFD_CLOEXEC, kFree);
+  int ended = ::fcntl(plan.ended.get(), F_DUPFD_CLOEXEC, kFree);
+  int output = ::fcntl(plan.output ? plan.output.get() : plan.null.get(), F_DUPFD_CLOEXEC, kFree);
+  if (channel < 0 || socket < 0 || ended < 0 || output < 0 || ::dup2(plan.null.get(), 0) < 0 || ::dup2(output, 1) < 0 ||
+      ::dup2(output, 2) < 0 || ::dup2(socket, kSocket) < 0 || ::dup2(ended, Criu::kEndedSocket) < 0)
     report(plan, SpawnStep::descriptors);
-  (void)::syscall(SYS_close_range, kSocket + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+  (void)::syscall(SYS_close_range, kFree, UINT_MAX, CLOSE_RANGE_CLOEXEC);
   reset_signals();
   errno = plan.exec.run();
   ChildMessage message;
@@ -82,6 +85,10 @@ Result<SpawnPlan> plan_spawn(const CriuProgram& program, CriuPlace place) {
   SpawnPlan plan{.exec = ExecPlan({std::string("PATH=") + kPath, "LC_ALL=C"})};
   plan.exec.add(program.path, {program.path, "swrk", std::to_string(kSocket)});
   plan.null = VZ_TRY(open_file("/dev/null", O_RDWR));
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return fail_errno("socketpair");
+  plan.ended.reset(ends[0]);
+  (void)::close(ends[1]);
   if (!place.work_dir.empty())
     plan.output = VZ_TRY(open_file(place.work_dir + "/criu.out", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
   plan.place = std::move(place);

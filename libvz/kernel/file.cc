@@ -296,12 +296,14 @@ Result<std::int64_t> modification_time(int fd) {
   return static_cast<std::int64_t>(st.st_mtime);
 }
 
-Result<std::string> read_link(const std::string& path) {
+Result<std::string> read_link_at(int dir, const std::string& name) {
   char target[PATH_MAX];
-  ssize_t n = ::readlink(path.c_str(), target, sizeof target);
-  if (n < 0) return fail_errno("read link " + path);
+  ssize_t n = ::readlinkat(dir, name.c_str(), target, sizeof target);
+  if (n < 0) return fail_errno("read link " + name);
   return std::string(target, static_cast<std::size_t>(n));
 }
+
+Result<std::string> read_link(const std::string& path) { return read_link_at(AT_FDCWD, path); }
 
 Result<> set_mode_of(int fd, mode_t mode) {
   if (::fchmod(fd, mode) != 0) return fail_errno("chmod");

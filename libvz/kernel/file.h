@@ -34,7 +34,8 @@ Result<> write_all(int fd, std::string_view data);
 Result<> replace_file(const std::string& path, std::string_view text, mode_t mode);
 
 bool exists(const std::string& path);
-Result<std::string> read_link(const std::string& path);    // the target as it is written
+Result<std::string> read_link(const std::string& path);  // the target as it is written
+Result<std::string> read_link_at(int dir, const std::string& name);
 Result<> make_dirs(const std::string& path, mode_t mode);  // mkdir -p; existing is fine
 Result<> remove_tree(const std::string& path);             // rm -rf by openat, never follows symlinks, missing is fine
 Result<> remove_tree_at(int dirfd, const std::string& name);

@@ -259,6 +259,61 @@ class Network(LiveTest):
         self.assertHere(ctid, running=True)
 
 
+class Memory(LiveTest):
+    """Memory is sent ahead while the container runs; not one page is an old one afterwards."""
+
+    def setUp(self):
+        super().setUp()
+        sysctl = pathlib.Path("/proc/sys/fs/pipe-max-size")  # who lacks CAP_SYS_RESOURCE needs it
+        before = sysctl.read_text()
+        if int(before) < 4 * MIB:
+            sysctl.write_text(str(4 * MIB))
+            self.addCleanup(sysctl.write_text, before)
+
+    def worker(self, ctid, mib, rate):
+        program = self.b.work / "dirty_worker"
+        run(["gcc", "-O2", "-static", "-o", program, pathlib.Path(vzhost.__file__).parent / "dirty_worker.c"], check=0)
+        vzctl("start", ctid, check=0)
+        vzctl("exec", ctid, "cat >/worker; chmod 755 /worker", stdin=program.read_bytes(), check=0)
+        self.inside(ctid, f"/worker {mib} {rate} >/log 2>&1 </dev/null &")
+        vzhost.wait_for(lambda: "ok" in self.inside(ctid, "cat /log"), what="the worker")
+
+    def checks(self, call, ctid):
+        return int(call("exec2", ctid, "tail -n 1 /log", check=0).out.split()[1])
+
+    def all_checked(self, call, ctid, mib):
+        """Every page was looked at since the move."""
+        self.assertNotIn("wrong", call("exec2", ctid, "cat /log", check=0).out)
+        before = self.checks(call, ctid)
+        vzhost.wait_for(lambda: self.checks(call, ctid) > before + mib * 256, what="a look at every page", timeout=60)
+        self.assertNotIn("wrong", call("exec2", ctid, "cat /log", check=0).out)
+
+    def test_no_page_is_an_old_one(self):
+        mib = 96
+        ctid = self.make("--ram", "256M", "--swap", "0", diskspace="256M")
+        self.worker(ctid, mib, 20)
+        for call, there, options in ((vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
+                                     (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])):
+            report = call("migrate", ctid, *options, "--live", "--json", check=0).json()
+            passes = [p for p in report["passes"] if p["kind"] == "memory"]
+            self.assertGreaterEqual(len(passes), 2, report)
+            self.assertGreaterEqual(passes[0]["sent"], mib * MIB)
+            self.assertEqual([p["stopped"] for p in passes], [False] * (len(passes) - 1) + [True])
+            self.assertLess(passes[-1]["sent"], mib * MIB // 2, "all of it was sent again")
+            self.assertLess(next(p for p in report["passes"] if p["kind"] == "dump")["sent"], 16 * MIB)
+            print(f"# stopped for {report['down_milliseconds']} ms; memory: {[p['sent'] >> 20 for p in passes]} MiB", flush=True)
+            self.all_checked(there, ctid, mib)
+        self.assertHere(ctid, running=True)
+
+    def test_it_goes_on_here_when_the_other_host_fails(self):
+        ctid = self.make("--ram", "256M", "--swap", "0", diskspace="256M")
+        self.worker(ctid, 64, 20)
+        self.break_criu()
+        self.assertRc(self.migrate(ctid, "--live"), 17)
+        self.assertHere(ctid, running=True)
+        self.all_checked(vzctl, ctid, 64)
+
+
 class Refusals(MigrateTest):
     def refused(self, ctid, rc, *words, transport=None, running=False):
         result = self.migrate(ctid, transport=transport)
@@ -317,6 +372,8 @@ class Refusals(MigrateTest):
     def test_bad_options(self):
         ctid = self.make()
         self.assertRc(vzctl("migrate", ctid), 20)
+        for value in ("0", "x", "-1", "999999999"):
+            self.assertRc(self.migrate(ctid, "--live", "--max-downtime", value), 21)
         self.assertRc(self.migrate(ctid, "--remove-area", "maybe"), 21)
         self.assertRc(vzctl("migrate", ctid, "b", "--drop"), 20)
         self.assertRc(vzctl("migrate", ctid, "--resolve"), 21)
@@ -339,16 +396,16 @@ class Refusals(MigrateTest):
 class Kills(MigrateTest):
     """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
-    def steps(self, side):
+    def steps(self, side, *options):
         trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
         self.addCleanup(trace.unlink, missing_ok=True)
         ctid = self.make()
         vzctl("start", ctid, check=0)
         environment = {"VZ_FAULT_TRACE": str(trace)}
         if side == "source":
-            self.migrate(ctid, check=0, env=environment)
+            self.migrate(ctid, *options, check=0, env=environment)
         else:
-            self.migrate(ctid, check=0, transport=self.b.transport(**environment))
+            self.migrate(ctid, *options, check=0, transport=self.b.transport(**environment))
         names, seen = trace.read_text().split(), {}
         out = []
         for name in names:
@@ -356,7 +413,7 @@ class Kills(MigrateTest):
             out.append(f"{name}:{seen[name]}")
         self.assertGreater(len(out), 8, out)
         # About 40 a side, four seconds each: other ones in every run, unless all are asked for.
-        every = 1 if os.environ.get("VZ_TEST_ALL_STEPS") else 4
+        every = 1 if os.environ.get("VZ_TEST_ALL_STEPS") else 4 if not options else 10
         return out[os.getpid() % every::every]
 
     def running_nodes(self, ctid):
@@ -391,17 +448,17 @@ class Kills(MigrateTest):
             self.migrate(ctid, check=0)
             self.check_data(ctid, md5)
 
-    def killed_at_every_step(self, side):
-        for step in self.steps(side):
+    def killed_at_every_step(self, side, *options):
+        for step in self.steps(side, *options):
             with self.subTest(step=step):
                 ctid = self.make()
                 vzctl("start", ctid, check=0)
                 self.inside(ctid, "dd if=/dev/urandom of=/data bs=64k count=3 2>/dev/null; sync")
                 md5 = self.inside(ctid, "md5sum /data").split()[0]
                 if side == "source":
-                    result = self.migrate(ctid, env={"VZ_FAULT": step})
+                    result = self.migrate(ctid, *options, env={"VZ_FAULT": step})
                 else:
-                    result = self.migrate(ctid, transport=self.b.transport(VZ_FAULT=step))
+                    result = self.migrate(ctid, *options, transport=self.b.transport(VZ_FAULT=step))
                 if side == "source":
                     self.assertNotEqual(result.rc, 0, repr(result))
                 self.survives(ctid, md5)
@@ -412,6 +469,14 @@ class Kills(MigrateTest):
 
     def test_the_destination_is_killed(self):
         self.killed_at_every_step("destination")
+
+    def test_the_source_is_killed_live(self):
+        vzhost.need("criu")
+        self.killed_at_every_step("source", "--live")
+
+    def test_the_destination_is_killed_live(self):
+        vzhost.need("criu")
+        self.killed_at_every_step("destination", "--live")
 
 
 class Garbage(unittest.TestCase):

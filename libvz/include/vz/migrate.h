@@ -14,17 +14,19 @@
 namespace vz {
 
 struct MigrateOptions {
-  std::string destination;             // as the user names it, for messages and the journal
-  std::vector<std::string> transport;  // command whose standard input and output reach `vzctl agent` there
-  bool keep_source = false;            // the stopped container stays here, renamed to *.migrated
-  bool check_only = false;             // all checks, nothing is changed
-  bool live = false;                   // with its memory and connections, by a checkpoint
-  bool force = false;                  // a limit that the other host cannot enforce is no reason to refuse
-  std::uint64_t max_passes = 4;        // copies of what changed, before the container is stopped
+  std::string destination;              // as the user names it, for messages and the journal
+  std::vector<std::string> transport;   // command whose standard input and output reach `vzctl agent` there
+  bool keep_source = false;             // the stopped container stays here, renamed to *.migrated
+  bool check_only = false;              // all checks, nothing is changed
+  bool live = false;                    // with its memory and connections, by a checkpoint
+  bool force = false;                   // a limit that the other host cannot enforce is no reason to refuse
+  std::uint64_t max_passes = 4;         // copies of what changed, before the container is stopped
+  std::uint64_t max_downtime_ms = 300;  // live: memory is sent ahead until about so much is left
 };
 
-// One copy of the container's disk, or of what changed in it since the last one.
+// One copy of the container's disk or memory, or of what changed in it since the last one.
 struct MigratePass {
+  std::string kind = "disk";         // "disk", "memory", "dump": what a checkpoint wrote
   std::uint64_t read = 0, sent = 0;  // bytes of the disk
   std::uint64_t took_ms = 0;
   bool frozen = false;  // the container did not run

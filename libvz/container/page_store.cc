@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/page_store.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/kernel/file.h"
+
+namespace vz {
+
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::size_t kLayersMax = 64;
+constexpr std::size_t kTableMax = 64u << 20;
+constexpr std::string_view kTablePrefix = "pagemap-", kTableSuffix = ".img";
+
+// "pagemap-12.img", not those of shared memory, whose pages are always among the images.
+std::optional<std::uint32_t> process_of(const std::string& name) {
+  if (!name.starts_with(kTablePrefix) || !name.ends_with(kTableSuffix)) return std::nullopt;
+  auto number = parse_u64(
+      std::string_view(name).substr(kTablePrefix.size(), name.size() - kTablePrefix.size() - kTableSuffix.size()));
+  return number && *number > 0 && *number <= INT32_MAX ? std::optional(static_cast<std::uint32_t>(*number))
+                                                       : std::nullopt;
+}
+
+std::string table_name(std::uint32_t pid) { return fmt::format("{}{}{}", kTablePrefix, pid, kTableSuffix); }
+
+bool left_out(const PageRun& run) { return (run.flags & PageRun::kLazy) && !(run.flags & PageRun::kPresent); }
+
+Result<> write_image(const std::string& path, const std::string& bytes) {
+  UniqueFd fd = VZ_TRY(open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644));
+  return write_all(fd.get(), bytes);
+}
+
+std::vector<PageRun> merged(std::vector<PageRun> a, const std::vector<PageRun>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  std::sort(a.begin(), a.end(), [](const PageRun& x, const PageRun& y) { return x.address < y.address; });
+  return a;
+}
+
+}  // namespace
+
+bool is_layer_name(const std::string& name) {
+  constexpr std::string_view kStart = "memory.";
+  return name.starts_with(kStart) && parse_u64(std::string_view(name).substr(kStart.size())).has_value();
+}
+
+bool is_of_layers(const std::string& name) { return name == kParentLink || is_layer_name(name); }
+
+std::vector<PageRun> missing_from(const std::vector<PageRun>& need, const std::vector<PageRun>& have) {
+  std::vector<PageRun> out;
+  auto at = have.begin();
+  for (const auto& run : need) {
+    std::uint64_t begin = run.address;
+    while (at != have.end() && at->end() <= begin) ++at;
+    for (auto here = at; begin < run.end(); ++here) {
+      const std::uint64_t stop = here == have.end() ? run.end() : std::min(run.end(), std::max(here->address, begin));
+      if (stop > begin) out.push_back({begin, (stop - begin) / kPage, run.flags});
+      if (here == have.end()) break;
+      begin = std::max(begin, std::min(here->end(), run.end()));
+      if (here->address >= run.end()) break;
+    }
+  }
+  return out;
+}
+
+std::string PageStore::layer_path(std::size_t index) const {
+  return fmt::format("{}/images/memory.{}", dump_, index + 1);
+}
+
+Result<> PageStore::begin_layer() {
+  if (layers_.size() >= kLayersMax) return fail(Code::bad_value, "the memory comes in too many pieces");
+  layers_.emplace_back();
+  const auto path = layer_path(layers_.size() - 1);
+  VZ_TRY(make_dirs(dump_ + "/images", 0755));
+  VZ_TRY(make_dirs(path, 0755));
+  if (layers_.size() == 1) return {};
+  return make_symlink(fmt::format("../memory.{}", layers_.size() - 1), path + "/" + kParentLink);
+}
+
+Result<PageStore::Piece*> PageStore::piece_for(const PagesFrame& frame) {
+  if (layers_.empty()) VZ_TRY(begin_layer());
+  auto found = layers_.back().find(frame.pid);
+  // The same page twice in one pass: it must not hide in an order that CRIU does not know.
+  if (found != layers_.back().end() && found->second.runs.back().end() > frame.address) {
+    VZ_TRY(begin_layer());
+    found = layers_.back().end();
+  }
+  if (found != layers_.back().end()) return &found->second;
+  Piece piece;
+  const auto path = fmt::format("{}/pages-{}.img", layer_path(layers_.size() - 1), frame.pid);
+  piece.file = VZ_TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
+  return &layers_.back().emplace(frame.pid, std::move(piece)).first->second;
+}
+
+Result<> PageStore::add(const PagesFrame& frame) {
+  Piece* piece = VZ_TRY(piece_for(frame));
+  VZ_TRY_CTX(write_all(piece->file.get(), frame.data), dump_);
+  bytes_ += frame.data.size();
+  const std::uint64_t pages = frame.data.size() / kPage;
+  auto& runs = piece->runs;
+  if (!runs.empty() && runs.back().end() == frame.address)
+    runs.back().pages += pages;
+  else
+    runs.push_back({frame.address, pages, PageRun::kPresent});
+  return {};
+}
+
+Result<> PageStore::finish_process(std::uint32_t pid, const std::string& path) {
+  auto table = VZ_TRY(parse_pagemap(VZ_TRY(read_file(path, kTableMax))));
+  std::vector<PageRun> need;
+  for (auto& run : table.runs) {
+    if (!left_out(run)) continue;
+    need.push_back({run.address, run.pages, PageRun::kInParent});
+    run.flags |= PageRun::kInParent;
+  }
+  if (need.empty()) return {};
+  for (std::size_t i = layers_.size(); i-- > 0 && !need.empty();) {
+    auto found = layers_[i].find(pid);
+    const bool none = found == layers_[i].end();
+    const auto own = none ? std::vector<PageRun>() : found->second.runs;
+    need = missing_from(need, own);
+    VZ_TRY(write_image(layer_path(i) + "/" + table_name(pid), pagemap_image({pid, merged(own, need)})));
+    if (none) VZ_TRY(write_image(fmt::format("{}/pages-{}.img", layer_path(i), pid), ""));
+  }
+  if (!need.empty())
+    return fail(Code::restore, fmt::format("process {}: {} pages from {:#x} on did not arrive", pid, need.front().pages,
+                                           need.front().address));
+  return write_image(path, pagemap_image(table));
+}
+
+Result<> PageStore::finish() {
+  if (layers_.empty()) return {};
+  const auto images = dump_ + "/images";
+  for (const auto& name : VZ_TRY(list_dir(images)))
+    if (auto pid = process_of(name)) VZ_TRY(finish_process(*pid, images + "/" + name));
+  for (auto& layer : layers_)
+    for (auto& [pid, piece] : layer) piece.file.reset();
+  return make_symlink(fmt::format("memory.{}", layers_.size()), images + "/" + kParentLink);
+}
+
+}  // namespace vz

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// Which pages of a process change, while it runs: write protection by userfaultfd(2) that the kernel itself takes away
+// at the first write (UFFD_FEATURE_WP_ASYNC), and PAGEMAP_SCAN (Documentation/admin-guide/mm/pagemap.rst), which finds
+// the pages without it and protects them again. Linux 6.7 and later; soft-dirty bits, which other tools use, are not in
+// Debian's kernels.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <sys/types.h>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+
+namespace vz {
+
+struct PageRange {
+  std::uint64_t begin = 0, end = 0;  // addresses, whole pages
+};
+using PageVisitor = std::function<Result<>(const PageRange&)>;
+
+// Private anonymous memory of one process. Dropped, it leaves nothing behind in it.
+class PageTracker {
+ public:
+  // `uffd` of take_userfaultfds(). Code::unsupported on an older kernel.
+  static Result<PageTracker> open(pid_t pid, UniqueFd uffd);
+
+  // Pages with contents that were written since the last call, or whose past is not known: new mappings, those that
+  // moved. Ascending. From here on their next write counts again.
+  Result<> scan(const PageVisitor& visit);
+  // The same for the last time, of a process that stands still.
+  Result<> finish(const PageVisitor& visit);
+
+ private:
+  PageTracker(pid_t pid, UniqueFd uffd, UniqueFd pagemap)
+      : pid_(pid), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {}
+  Result<> scan_range(const PageRange& range, const PageVisitor& visit);
+  pid_t pid_;
+  UniqueFd uffd_, pagemap_;
+};
+
+// All pages with contents, of a process that nobody tracks and that stands still.
+Result<> visit_pages(pid_t pid, const PageVisitor& visit);
+// Code::unsupported with the reason why nothing can be tracked on this host.
+Result<> check_page_tracking();
+// Private anonymous mappings, ascending.
+Result<std::vector<PageRange>> anonymous_memory(pid_t pid);
+
+}  // namespace vz
