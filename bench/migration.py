@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long a container stands still when it moves to another node, and how long a client of it waits.
+
+Two nodes and a client are namespaces of this machine (tests/support/{node,segment}.py). In turn with each move the same
+container is suspended and resumed on its node, which is what CRIU alone does (dump to a disk, restore from it): the peer.
+
+    VZ_BUILD=DIR bench/migration.py [--runs N] [--json FILE] [CASE...]
+
+Cases: small (one program), systemd (Debian with its services and a web server), 256 and 1024 (MiB, written at 20 MiB/s).
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "support"))
+import segment  # noqa: E402
+import vzhost  # noqa: E402
+from node import Node  # noqa: E402
+from vzhost import run, vzctl  # noqa: E402
+
+CTID = 1_900_000_001
+ADDRESS = segment.PREFIX + "60"
+PIPE = pathlib.Path("/proc/sys/fs/pipe-max-size")
+CASES = {"small": ("busybox", 0, 0), "systemd": ("debian", 0, 0), "256": ("busybox", 256, 20), "1024": ("busybox", 1024, 20)}
+PERL = r"""
+use IO::Socket::INET;
+my $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 5, ReuseAddr => 1) or die;
+while (my $client = $server->accept) { while (my $line = <$client>) { print $client $line; $client->flush } }
+"""
+
+
+class Cleanups(contextlib.ExitStack):
+    addCleanup = contextlib.ExitStack.callback
+
+
+class Bench:
+    def __init__(self, cleanups):
+        self.node = Node(cleanups, "b")
+        self.segment = segment.Segment(cleanups)
+        self.segment.plug(os.getpid(), 1)
+        self.segment.plug(self.node.holder.pid, 2)
+        cleanups.callback(self.wipe)
+        if int(PIPE.read_text()) < 4 << 20:  # without CAP_SYS_RESOURCE
+            cleanups.callback(PIPE.write_text, PIPE.read_text())
+            PIPE.write_text(str(4 << 20))
+        self.worker = self.node.work / "dirty_worker"
+        run(["gcc", "-O2", "-static", "-o", self.worker, pathlib.Path(vzhost.__file__).parent / "dirty_worker.c"], check=0)
+
+    def wipe(self):
+        self.node.wipe(CTID)
+        vzctl("stop", CTID, "--fast")
+        vzctl("destroy", CTID)
+
+    def start(self, template, mib, rate):
+        name = vzhost.debian_template() if template == "debian" else vzhost.busybox_template()
+        vzctl("create", CTID, "--ostemplate", name, "--ram", f"{mib + 512}M", "--swap", "0", "--diskspace", "1G",
+              "--ipadd", ADDRESS, check=0)
+        vzctl("start", CTID, "--wait", check=0, timeout=300)
+        if template == "debian":
+            vzctl("exec", CTID, "cat >/root/echo.pl", stdin=PERL, check=0)
+            vzctl("exec", CTID, "systemd-run --unit=echo perl /root/echo.pl", check=0)
+        else:
+            vzctl("exec", CTID, "nc -ll -p 7000 -e cat >/dev/null 2>&1 </dev/null &", check=0)
+        vzhost.wait_for(lambda: ":1B58" in vzctl("exec", CTID, "cat /proc/net/tcp /proc/net/tcp6").out, what="the server")
+        if mib:
+            vzctl("exec", CTID, "cat >/worker; chmod 755 /worker", stdin=self.worker.read_bytes(), check=0)
+            vzctl("exec", CTID, f"/worker {mib} {rate} >/log 2>&1 </dev/null &", check=0)
+            vzhost.wait_for(lambda: "ok" in vzctl("exec", CTID, "cat /log").out, timeout=120, what="the worker")
+
+    def pause_of(self, talker, action):
+        """What `action` returns, and the client's longest wait meanwhile in milliseconds."""
+        before, talker.longest = talker.look(), 0.0
+        out = action()
+        vzhost.wait_for(lambda: talker.look() > before + 50, what="answers")
+        time.sleep(0.5)
+        talker.look()
+        return out, talker.longest * 1000
+
+    def case(self, template, mib, rate, runs):
+        self.start(template, mib, rate)
+        talker = self.segment.talker(ADDRESS)
+        rows = {"stopped": [], "client": [], "peer client": [], "total": [], "sent": []}
+        for _ in range(runs):
+            _, waited = self.pause_of(talker, lambda: [vzctl("suspend", CTID, check=0, timeout=300),
+                                                       vzctl("resume", CTID, check=0, timeout=300)])
+            rows["peer client"].append(waited)
+            for call, options in ((vzctl, ("b", "--transport", self.node.transport())),
+                                  (self.node.vzctl, ("a", "--transport", self.node.back()))):
+                report, waited = self.pause_of(
+                    talker, lambda: call("migrate", CTID, *options, "--live", "--json", check=0, timeout=600).json())
+                rows["stopped"].append(report["down_milliseconds"])
+                rows["client"].append(waited)
+                rows["total"].append(report["total_milliseconds"])
+                rows["sent"].append(sum(p["sent"] for p in report["passes"] if p["kind"] != "disk") / (1 << 20))
+        if mib and "wrong" in vzctl("exec", CTID, "cat /log", check=0).out:
+            raise SystemExit("a page was wrong")
+        talker.end()
+        self.wipe()
+        return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=5, help="each is one suspend and resume, and two moves")
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("cases", nargs="*", choices=[[], *CASES])
+    options = parser.parse_args()
+    vzhost.enter_private_host()
+    results = {}
+    try:
+        with Cleanups() as cleanups:
+            bench = Bench(cleanups)
+            print(f"# {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; milliseconds, median and worst")
+            print(f"{'case':10} {'ratio':>6} {'stands still':>14} {'client waits':>14} {'suspend+resume':>16} {'in all':>8} {'MiB of memory':>14}")
+            for name in options.cases or CASES:
+                rows = results[name] = bench.case(*CASES[name], options.runs)
+                def cell(key):
+                    return f"{statistics.median(rows[key]):.0f} / {max(rows[key]):.0f}"
+                ratio = statistics.median(rows["client"]) / statistics.median(rows["peer client"])
+                print(f"{name:10} {ratio:5.2f}x {cell('stopped'):>14} {cell('client'):>14} {cell('peer client'):>16} "
+                      f"{statistics.median(rows['total']):8.0f} {statistics.median(rows['sent']):14.0f}", flush=True)
+    finally:
+        vzhost.leave_private_host()
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
