@@ -62,7 +62,7 @@ patched_kernel() {
 	source=$(linux_source "$version") || return
 	read -ra configs <<<"$(kbuild_configs "$flavour")"
 	mapfile -t patches < <(series "$version")
-	hash=$(recipe_hash "$source/version" "${configs[@]}" "${patches[@]}" "$LAB"/lib/{kbuild,kernel}.sh "$LAB/guest/early")
+	hash=$(recipe_hash "$source/version" "${configs[@]}" "$LAB"/configs/*.arguments "${patches[@]}" "$LAB"/lib/{kbuild,kernel}.sh "$LAB/guest/early")
 	cached "$CACHE/kernel-${name%-[67].*}-$version-$hash" make_patched_kernel "$version" "$flavour"
 }
 
@@ -177,6 +177,7 @@ keep_build() {
 	mkdir -p "$dir/modules/$version" "$dir/lib"
 	echo "$version" >"$dir/version"
 	cp "$obj/.config" "$dir/config"
+	[ ! -e "$LAB/configs/$flavour.arguments" ] || cp "$LAB/configs/$flavour.arguments" "$dir/arguments"
 	cp "$obj"/modules.{order,builtin,builtin.modinfo} "$dir/modules/$version/" || return
 	ln -s ../modules "$dir/lib/modules"
 	depmod -b "$dir" "$version"
@@ -202,7 +203,7 @@ keep_headers() {
 }
 
 # keep_selftests DIRECTORY WORK FLAVOUR: the kernel's own tests, static; guests find them in /lib/modules/VERSION.
-# Not optimized: they write to memory that they never read.
+# Not optimized: some write to memory that they never read.
 keep_selftests() {
 	local dir=$1
 	mkdir -p "$dir"
@@ -212,5 +213,7 @@ keep_selftests() {
 		util=cgroup_util.c
 		[ -e $util ] || util=lib/cgroup_util.c
 		gcc -w -static -pthread -I.. -Ilib/include \
-			-o /vz/scratch/test_memcontrol test_memcontrol.c $util' >&2
+			-o /vz/scratch/test_memcontrol test_memcontrol.c $util
+		cd ../filesystems/quota
+		gcc -w -static -o /vz/scratch/quota_test quota_test.c' >&2
 }
