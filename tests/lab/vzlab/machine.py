@@ -48,9 +48,19 @@ class Machine:
     def kernel_arguments(self):
         return f"{KERNEL_ARGUMENTS} {self.run_arguments()}"
 
+    def needed(self):
+        """Arguments without which this kernel does not run here."""
+        file = self.hardware.kernel / "arguments"
+        return file.read_text().strip() if file.exists() else ""
+
+    def processors(self):
+        """The firmware's table for kernels without ACPI has one CPU of each socket."""
+        cpus = self.hardware.cpus
+        return f"{cpus},sockets={cpus}" if "acpi=off" in self.needed() else str(cpus)
+
     def run_arguments(self):
         hardware = self.hardware
-        return f"panic=-1 oops=panic loglevel=5 kunit.enable=1 kunit.autorun=1 vz.init={hardware.init} vz.node={self.number} " \
+        return f"{self.needed()} panic=-1 oops=panic loglevel=5 kunit.enable=1 kunit.autorun=1 vz.init={hardware.init} vz.node={self.number} " \
                f"systemd.unit=vz-lab.target systemd.machine_id={self.number:032x} " \
                f"systemd.show_status=no {hardware.append}"
 
@@ -58,7 +68,7 @@ class Machine:
         hardware = self.hardware
         line = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
                 "-name", f"node{self.number}", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                *accel_options(hardware.accel), "-smp", str(hardware.cpus), "-m", hardware.memory,
+                *accel_options(hardware.accel), "-smp", self.processors(), "-m", hardware.memory,
                 "-kernel", hardware.kernel / "vmlinuz", "-initrd", hardware.kernel / "initramfs",
                 "-append", self.kernel_arguments(),
                 "-chardev", f"file,id=console,path={self.console}", "-serial", "chardev:console",
@@ -151,6 +161,8 @@ class Machine:
 def accel_options(accel):
     if accel == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
+    if accel == "icount":  # the guest's clock is the number of instructions: the same whatever else the host does
+        return ["-accel", "tcg,thread=single,tb-size=256", "-icount", "shift=0", "-cpu", "max,la57=off"]
     # A CPU of a guest that is emulated at times runs code which another one is just patching, and the guest dies of an
     # int3. Taking turns they cannot; on a small machine, where guests run side by side, that costs nothing.
     thread = "multi" if (os.cpu_count() or 1) > 2 else "single"
