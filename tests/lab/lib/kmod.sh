@@ -62,21 +62,28 @@ kmod_hash() {
 
 # kmod_build: makes vz.ko once, puts it where guests look, and prints its path.
 kmod_build() {
-	local made where
+	local made where name
 	made=$(cached "$CACHE/vzko-$kmod_version-$(kmod_hash)" make_kmod) || exit
 	where=$("$LAB/build" --where)/kmod/$kmod_version
 	mkdir -p "$where"
-	if ! cmp -s "$made/vz.ko" "$where/vz.ko"; then
-		cp "$made/vz.ko" "$where/vz.ko.new" # a running guest has a link to the old one
-		mv "$where/vz.ko.new" "$where/vz.ko"
-	fi
+	for name in vz.ko vz-abi99.ko; do
+		cmp -s "$made/$name" "$where/$name" && continue
+		cp "$made/$name" "$where/$name.new" # a running guest has a link to the old one
+		mv "$where/$name.new" "$where/$name"
+	done
 	echo "$made/vz.ko"
 }
 
+# vz.ko, and one of another version for the tests, which libvz must not talk to.
 make_kmod() {
 	mkdir -p "$1"
-	kmod_in_root "$1" make -s KDIR="$kmod_headers" modules &&
-		cp "$1"/src/vz.ko "$1/" && remove "$1/src"
+	# shellcheck disable=SC2016 # expanded in the root
+	kmod_in_root "$1" env KDIR="$kmod_headers" sh -ec '
+		make -s KDIR=$KDIR modules
+		mv vz.ko vz.ko.ours
+		sed -i "/define VZ_ABI\>/s/[0-9]*$/99/" include/uapi/linux/vz.h
+		make -s KDIR=$KDIR modules' &&
+		mv "$1/src/vz.ko.ours" "$1/vz.ko" && mv "$1/src/vz.ko" "$1/vz-abi99.ko" && remove "$1/src"
 }
 
 # kmod_in_root DIRECTORY COMMAND…: copies the sources to DIRECTORY/src and runs COMMAND there, in the root. Mounts end
