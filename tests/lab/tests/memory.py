@@ -111,8 +111,9 @@ class Memory(vzhost.HostTest):
         if "limits" in WITHOUT:
             write_limits(ctid, "max", "max")
         if "low" in WITHOUT:  # what P has more than P/ct goes down all the same
-            for name in ("memory.low", "memory.min"):
-                (scope(ctid) / name).write_text("max")
+            for path in (scope(ctid) / "memory.low", scope(ctid) / "memory.min"):
+                if path.read_text().strip() != "0":
+                    path.write_text("max")
         return ctid
 
     def fill(self, ctid, megabytes, check=0):

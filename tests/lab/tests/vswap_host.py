@@ -20,6 +20,7 @@ import unittest
 import labguest
 import vzbpf
 import vzhost
+import vzmodule
 from labguest import MIB, WITHOUT, events, number, scope, set_, value, vmstat
 from vzhost import BIN, BUILD, run, vzctl, wait_for
 
@@ -262,7 +263,8 @@ class Containers(VswapTest):
         # Nothing but ours: what else is on takes the pages, and the test would measure that.
         for device in self.before[1]:
             run(["swapoff", device], check=0)
-            self.addCleanup(run, ["swapon", "-p", self.before[1][device], device])
+            # from a mount namespace that ends, /proc/swaps would have no path of it
+            self.addCleanup(run, ["nsenter", "-t", "1", "-m", "swapon", "-p", self.before[1][device], device])
         if "device" not in WITHOUT:
             vswap("start", "--size", "512M", check=0)
 
@@ -275,6 +277,52 @@ class Containers(VswapTest):
         began, pages = time.monotonic(), vmstat("pswpin")
         self.inside(ctid, "cat /m/data >/dev/null", timeout=600)
         return time.monotonic() - began, vmstat("pswpin") - pages
+
+    def disk_swap(self):
+        """A swap on a disk, after ours in priority; its name in /sys/block."""
+        disk = pathlib.Path("/dev/vdb").resolve()
+        if not disk.exists():
+            self.skipTest("needs a disk: tests/lab/run --disks 1")
+        run(["mkswap", disk], check=0)
+        run(["swapon", "-p", "1", disk], check=0)
+        self.addCleanup(run, ["swapoff", disk])
+        return disk.name
+
+    @staticmethod
+    def swap_used(device):
+        """Bytes of a swap area that are in use."""
+        lines = pathlib.Path("/proc/swaps").read_text().splitlines()[1:]
+        return sum(int(line.split()[3]) << 10 for line in lines if line.split()[0] == device)
+
+    def test_over_ram_pages_go_to_compressed_ram_and_to_no_disk(self):
+        """Of a host that has a swap disk, too, and is not short of memory."""
+        disk = self.disk_swap()
+        written = lambda: int(pathlib.Path("/sys/block", disk, "stat").read_text().split()[6]) * 512  # noqa: E731
+        ctid = self.start("--ram", "32M", "--swap", "128M", "--vswap-rate", "0")
+        before = written()
+        self.inside(ctid, "mkdir -p /m; mount -t tmpfs -o size=1g none /m; "
+                          f"yes 'compresses well' | head -c {96 * MIB} >/m/data; cat /m/data >/dev/null")
+        self.assertGreater(number(ctid, "memory.swap.current"), 48 * MIB)
+        self.assertEqual(self.swap_used(f"/dev/{disk}") >> 12, 0, "pages on the disk")
+        self.assertLess(written() - before, MIB)
+        made = status()
+        self.assertGreater(self.swap_used(made["device"]), 48 * MIB)
+        print(f"# {self.swap_used(made['device']) / MIB:.0f} MiB swapped take {made['ram'] / MIB:.1f} MiB of RAM", flush=True)
+        self.assertLess(made["ram"], self.swap_used(made["device"]) / 4)
+        self.assertEqual(events(ctid)["oom_kill"], 0)
+
+    def test_swap_without_anything_to_swap_to_is_said(self):
+        """The container starts, the limit is kept for when there is a swap; until then R is the end."""
+        vswap("stop", check=0)
+        ctid = self.create("--ram", "48M", "--swap", "64M")
+        started = vzctl("start", ctid, check=0)
+        self.assertRegex(started.out + started.err, r"no swap device.*`vzctl vswap start`")
+        self.assertEqual(number(ctid, "memory.swap.max"), 64 * MIB)
+        self.assertNotEqual(vzctl("exec2", ctid, "dd if=/dev/urandom of=/dev/null bs=80M count=1").rc, 0)
+        self.assertEqual(events(ctid)["oom_kill"], 1)
+        vswap("start", "--size", "256M", check=0)
+        self.inside(ctid, "dd if=/dev/urandom of=/dev/null bs=80M count=1")
+        self.assertEqual(events(ctid)["oom_kill"], 1)
 
     def test_stop_is_refused_while_it_holds_what_fits_nowhere(self):
         ctid = self.start("--ram", "32M", "--swap", "128M")
@@ -373,6 +421,17 @@ class Oom(VswapTest):
 
 
 class Refused(VswapTest):
+    def test_programs_that_cannot_be_loaded_are_named_and_the_next_best_is_used(self):
+        if pathlib.Path("/sys/kernel/btf/vmlinux").exists():
+            self.skipTest("this kernel has BTF; lab/vswap locks it down instead")
+        loaded = run([BUILD / "bpf" / "vz-bpf", "load"])
+        self.assertNotEqual(loaded.rc, 0)
+        self.assertIn("BTF", loaded.out + loaded.err)
+        started = vswap("start", "--size", "64M", check=0)
+        self.assertRegex(started.err, r"no vz\.ko|no BPF programs")
+        self.assertIn(status()["mechanism"], ("kernel", "riops"))
+        self.assertIn("no /sys/kernel/btf/vmlinux", vzhost.feature("bpf.lsm")["detail"])
+
     def test_private_memory_needs_its_program(self):
         if vzhost.feature("bpf.privvm")["present"]:
             self.skipTest("the programs are loaded")
@@ -391,6 +450,32 @@ class Refused(VswapTest):
 def mechanism():
     """With module and programs loaded: a patched kernel comes first."""
     return "kernel" if list(labguest.CGROUP.glob("*/memory.swap.delay")) else "module"
+
+
+class Zy_Late(VswapTest):
+    """Before anything has loaded the module."""
+
+    def test_module_that_comes_after_the_container(self):
+        if not MODULE.exists():
+            self.skipTest(f"no {MODULE}: tests/lab/kmod KERNEL builds it")
+        if pathlib.Path("/sys/module/vz").exists() or mechanism() == "kernel":
+            self.skipTest("the module is loaded already, or of no use")
+        ctid = self.start("--ram", "32M", "--swap", "128M", "--vswap-rate", "1000")
+        self.assertNotEqual(status()["mechanism"], "module")
+        vzmodule.install()
+        vswap("start", "--size", "256M", check=0)
+        self.assertEqual(status()["mechanism"], "module")
+        self.assertNotIn("riops=", value(ctid, "io.max"))
+        conf = vzbpf.conf_map()
+        self.addCleanup(conf.close)
+        self.assertEqual(conf.get((scope(ctid) / "ct").stat().st_ino)[0], 1000)
+        vzctl("exec2", ctid, "mkdir -p /m; mount -t tmpfs none /m; dd if=/dev/urandom of=/m/data bs=4k count=10240 2>/dev/null",
+              check=0, timeout=600)
+        began, pages = time.monotonic(), vmstat("pswpin") + vmstat("pswpout")
+        self.inside(ctid, "dd if=/m/data of=/dev/null bs=4k 2>/dev/null", timeout=600)
+        pages = vmstat("pswpin") + vmstat("pswpout") - pages
+        self.assertGreater(pages, 4000)
+        self.assertLess(pages / (time.monotonic() - began), 1000 * 1.15)
 
 
 class Zz_Module(VswapTest):
