@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/base/random.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/precheck.h"
 #include "libvz/container/stop_steps.h"
@@ -164,7 +165,7 @@ Result<> Checkpoint::write_dump(bool then_kill) {
 
 Result<> Checkpoint::dump(bool then_kill) {
   state_.dump = path_;
-  state_.token = new_token();
+  state_.token = random_hex(16);
   state_.criu = {};
   VZ_TRY(save("suspending"));
   auto written = write_dump(then_kill);

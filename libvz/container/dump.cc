@@ -4,7 +4,6 @@
 #include "libvz/container/page_store.h"
 
 #include <cerrno>
-#include <random>
 
 #include <fcntl.h>
 
@@ -177,11 +176,6 @@ Result<> remove_token(const std::string& private_path) {
   VZ_TRY(remove_tree(token_path(private_path)));
   UniqueFd dir = VZ_TRY(open_file(private_path, O_RDONLY | O_DIRECTORY));
   return sync_file(dir.get());
-}
-
-std::string new_token() {
-  std::random_device device;
-  return fmt::format("{:08x}{:08x}{:08x}{:08x}", device(), device(), device(), device());
 }
 
 }  // namespace vz

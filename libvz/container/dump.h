@@ -79,6 +79,5 @@ Result<> write_token(const std::string& private_path, const std::string& token);
 Result<std::string> read_token(const std::string& private_path);  // "": none
 // Durably: from now on no dump of this container is of use.
 Result<> remove_token(const std::string& private_path);
-std::string new_token();
 
 }  // namespace vz

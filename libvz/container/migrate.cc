@@ -12,6 +12,7 @@
 #include <vz/migrate.h>
 #include <vz/version.h>
 
+#include "libvz/base/random.h"
 #include "libvz/base/text.h"
 #include "libvz/container/archive_stream.h"
 #include "libvz/container/checkpoint.h"
@@ -409,11 +410,6 @@ Result<> finish_source(Context& ct, FrameChannel& channel, const MigrationJourna
   return remove_migration(ct.host, ct.id);
 }
 
-Result<std::string> random_uuid() {
-  auto text = VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64));
-  return std::string(trim(text));
-}
-
 }  // namespace
 
 Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& options, Reporter& reporter) {
@@ -430,7 +426,7 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   VZ_TRY(ask(channel, request));
   if (options.check_only) return out.report;
 
-  out.journal.session = VZ_TRY(random_uuid());
+  out.journal.session = random_hex(16);
   out.journal.side = "source";
   out.journal.peer = options.destination;
   out.journal.transport = join(options.transport, " ");

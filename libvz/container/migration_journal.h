@@ -22,7 +22,7 @@ namespace vz {
 
 struct MigrationJournal {
   static constexpr int kVersion = 1;
-  std::string session;       // a random UUID, the same on both sides
+  std::string session;       // random, the same on both sides
   std::string side;          // "source", "destination"
   std::string phase;         // see above
   std::string peer;          // the other host, as it was named

@@ -13,6 +13,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
+#include "libvz/kernel/mount_table.h"
 #include "libvz/kernel/quota.h"
 #include "libvz/kernel/seccomp_notify.h"
 
@@ -22,14 +23,9 @@ namespace {
 
 constexpr std::uint64_t kLook = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 
-// proc_pid_mountinfo(5): ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS...] - TYPE SOURCE OPTIONS
 std::string source_of(std::string_view mountinfo, const std::string& device) {
-  for (const auto& line : split(mountinfo, '\n')) {
-    auto words = split_blank(line);
-    if (words.size() < 7 || words[2] != device) continue;
-    for (std::size_t i = 6; i + 2 < words.size(); ++i)
-      if (words[i] == "-") return unescape_octal(words[i + 2]);
-  }
+  for (auto& mount : parse_mounts(mountinfo))
+    if (mount.device == device) return std::move(mount.source);
   return "";
 }
 

@@ -2,11 +2,11 @@
 #include "libvz/container/usage_record.h"
 
 #include <algorithm>
-#include <random>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "libvz/base/random.h"
 #include "libvz/container/usage_json.h"
 #include "libvz/kernel/file.h"
 
@@ -146,11 +146,6 @@ bool seen_from_json(const Json& json, SeenUsage& s) {
          (traffic == json.end() || traffic_from_json(*traffic, s.traffic));
 }
 
-std::string random_name() {
-  std::random_device device;
-  return fmt::format("{:08x}{:08x}", device(), device());
-}
-
 tl::unexpected<Error> damaged(const std::string& path, const std::string& why) {
   return fail(Error(Code::bad_config, path + ": " + why)
                   .with_hint("move the file away: the container is then counted from zero, as a new series"));
@@ -184,7 +179,7 @@ std::string usage_dir(const Host& host, Ctid id) { return host.paths().lib + "/u
 UsageRecord new_usage_record(Ctid id, std::int64_t now) {
   UsageRecord r;
   r.id = id;
-  r.series = random_name();
+  r.series = random_hex(8);
   r.created = now;
   return r;
 }

@@ -7,6 +7,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/mount_table.h"
 
 namespace vz {
 
@@ -29,7 +30,6 @@ constexpr std::array kControllers = {
     ControllerRow{Controller::perf_event, "perf_event", "perf_event"},
 };
 
-// One line of /proc/self/mountinfo that concerns us; see proc_pid_mountinfo(5).
 struct Mount {
   std::string root, point, type;
   std::vector<std::string> super_options;
@@ -37,15 +37,11 @@ struct Mount {
 
 std::vector<Mount> cgroup_mounts(std::string_view mountinfo) {
   std::vector<Mount> out;
-  for (const auto& line : split(mountinfo, '\n')) {
-    auto fields = split_blank(line);
-    auto dash = std::find(fields.begin(), fields.end(), "-");
-    if (fields.size() < 10 || fields.end() - dash < 4) continue;
-    const auto& type = dash[1];
-    if (type != "cgroup" && type != "cgroup2") continue;
+  for (auto& mount : parse_mounts(mountinfo)) {
+    if (mount.type != "cgroup" && mount.type != "cgroup2") continue;
     // A bind mount of a part of a hierarchy is no place for vz.slice.
-    if (fields[3] != "/") continue;
-    out.push_back({fields[3], unescape_octal(fields[4]), type, split(dash[3], ',')});
+    if (mount.root != "/") continue;
+    out.push_back({mount.root, mount.point, mount.type, split(mount.super_options, ',')});
   }
   return out;
 }

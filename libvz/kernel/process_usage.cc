@@ -14,6 +14,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/mount_table.h"
 
 namespace vz {
 
@@ -137,14 +138,11 @@ std::optional<std::uint64_t> count_ptys(pid_t pid) {
   cache_root(*root);
   std::uint64_t sum = 0;
   std::set<std::string> seen;  // devices: one instance may be mounted twice
-  for (const auto& line : split(*mounts, '\n')) {
-    auto dash = line.find(" - devpts ");
-    auto words = split_blank(line.substr(0, dash));
+  for (const auto& mount : parse_mounts(*mounts)) {
     // A file of an instance (ptmx, a console) may be mounted elsewhere: only its root holds all of them.
-    if (dash == line.npos || words.size() < 5 || words[3] != "/" || !seen.insert(words[2]).second) continue;
-    UniqueFd fd = open_cached(*root, unescape_octal(words[4]));
-    auto id = fd ? mount_id(fd) : std::nullopt;
-    if (!id || std::to_string(*id) != words[0]) return std::nullopt;
+    if (mount.type != "devpts" || mount.root != "/" || !seen.insert(mount.device).second) continue;
+    UniqueFd fd = open_cached(*root, mount.point);
+    if (!fd || mount_id(fd) != mount.id) return std::nullopt;
     sum += numbers_in(fd);
   }
   return sum;

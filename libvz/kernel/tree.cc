@@ -8,11 +8,11 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "libvz/base/random.h"
 #include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
 
@@ -72,14 +72,6 @@ Result<> set_owner(int fd, uid_t uid, gid_t gid, const std::string& path) {
   return {};
 }
 
-std::string random_name() {
-  std::uint64_t value = 0;
-  (void)::getrandom(&value, sizeof value, 0);
-  char text[32];
-  (void)std::snprintf(text, sizeof text, ".vz-%016llx", static_cast<unsigned long long>(value));
-  return text;
-}
-
 // Refuses to replace what is not a regular file; missing is fine.
 Result<> check_replaceable(const Location& at, const std::string& path) {
   struct stat st;
@@ -103,7 +95,7 @@ Result<> fill(int fd, std::string_view text, mode_t mode, uid_t uid, gid_t gid, 
 // Temp file beside the place, then rename(2) over it: the old or the new content, never a mix.
 Result<> put(const Location& at, const std::string& path, std::string_view text, mode_t mode, uid_t uid, gid_t gid) {
   VZ_TRY(check_replaceable(at, path));
-  std::string temp = random_name();
+  std::string temp = ".vz-" + random_hex(8);
   UniqueFd fd(::openat(at.dir.get(), temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return fail_errno("create " + path);
   auto done = fill(fd.get(), text, mode, uid, gid, path);
