@@ -23,6 +23,9 @@ namespace {
 constexpr std::uint64_t kBlock = 4096;
 constexpr std::uint64_t kMinBytes = 16u << 20;  // below, the journal leaves no room for anything
 
+// How long a container may have to wait for its disk. Hung-task warnings of the kernel begin at 120 s.
+constexpr std::chrono::seconds kMostFrozen{100};
+
 // e2fsck(8), exit status bits.
 constexpr int kFsckFixed = 1 | 2;
 
@@ -246,6 +249,24 @@ Result<std::uint64_t> compact_image(const std::string& image, const std::string&
   VZ_TRY(sync_file_system(top.get()));
   const auto after = VZ_TRY(allocated_bytes(file.get()));
   return before - std::min(before, after);
+}
+
+Result<std::optional<FrozenFs>> freeze_image(const std::string& image) {
+  const auto device = VZ_TRY(find_loop(image));
+  if (device.empty()) return std::optional<FrozenFs>();
+  UniqueFd mount = VZ_TRY_CTX(mount_device(device, {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC), "mount " + device);
+  return std::optional(VZ_TRY_CTX(FrozenFs::freeze(mount.get(), kMostFrozen), image));
+}
+
+Result<> check_image(const std::string& image, Reporter& reporter) { return check_file_system(image, true, reporter); }
+
+Result<RootMount> mount_image_read_only(const std::string& image) {
+  UniqueFd file = VZ_TRY(open_file(image, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  LoopDevice loop = VZ_TRY(attach_loop(file.get(), true));
+  auto mount = mount_device(loop.path, {{"ro", ""}, {"norecovery", ""}},
+                            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+  if (!mount) return fail(std::move(mount).error().context("mount " + image).with_code(Code::mount_image));
+  return RootMount{std::move(*mount), std::move(loop.path)};
 }
 
 Result<> resize_image_offline(const std::string& image, std::uint64_t bytes, Reporter& reporter) {

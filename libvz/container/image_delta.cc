@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/image_delta.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #include "libvz/base/byte_order.h"
 #include "libvz/container/migration_message.h"
@@ -24,45 +20,15 @@ Result<> check_range(const Frame& frame, std::uint64_t offset, std::uint64_t len
 
 }  // namespace
 
-Result<ImageSender> ImageSender::open(int fd) { return ImageSender(fd, VZ_TRY(file_size(fd))); }
+Result<ImageSender> ImageSender::open(int fd) { return ImageSender(VZ_TRY(ImageScan::open(fd))); }
 
-Result<> ImageSender::send_hole(FrameChannel& channel, std::uint64_t index) {
-  if (sent_[index] == Hash{}) return {};
-  sent_[index] = {};
-  const std::uint64_t offset = index * kChunk;
-  return channel.send(kHole, little_endian(offset), little_endian(std::min(kChunk, size_ - offset)));
-}
-
-Result<> ImageSender::send_chunk(FrameChannel& channel, std::uint64_t index, DeltaPass& pass) {
-  const std::uint64_t offset = index * kChunk;
-  const auto want = static_cast<std::size_t>(std::min(kChunk, size_ - offset));
-  auto data = VZ_TRY(read_at(fd_, offset, want));
-  if (data.size() != want) return fail(Code::io, fmt::format("the image ends at {} while it is copied", offset));
-  pass.read += want;
-  const XXH128_hash_t hash = XXH3_128bits(data.data(), data.size());
-  const Hash now{hash.low64, hash.high64};
-  if (sent_[index] == now) return {};
-  VZ_TRY(channel.send(kBlock, little_endian(offset), data));
-  sent_[index] = now;
-  pass.sent += want;
-  return {};
-}
-
-Result<DeltaPass> ImageSender::send(FrameChannel& channel,
-                                    const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
-  DeltaPass pass;
-  std::uint64_t index = 0;
-  while (index < sent_.size()) {
-    auto extent = VZ_TRY(next_data(fd_, index * kChunk));
-    const std::uint64_t begin = extent ? extent->begin / kChunk : sent_.size();
-    for (; index < begin; ++index) VZ_TRY(send_hole(channel, index));
-    const std::uint64_t end =
-        extent ? std::min<std::uint64_t>((extent->end + kChunk - 1) / kChunk, sent_.size()) : index;
-    for (; index < end; ++index) {
-      VZ_TRY(send_chunk(channel, index, pass));
-      if (!progress(index * kChunk, size_)) return fail(Code::io, "interrupted");
-    }
-  }
+Result<DeltaPass> ImageSender::send(FrameChannel& channel, const ImageProgress& progress) {
+  const ImageSink sink{
+      [&](std::uint64_t offset, std::string_view data) { return channel.send(kBlock, little_endian(offset), data); },
+      [&](std::uint64_t offset, std::uint64_t length) {
+        return channel.send(kHole, little_endian(offset), little_endian(length));
+      }};
+  auto pass = VZ_TRY(scan_.pass(sink, progress));
   VZ_TRY(channel.send(kEnd, ""));
   return pass;
 }

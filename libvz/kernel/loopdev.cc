@@ -103,10 +103,10 @@ bool loop_serves(const std::string& device, const std::string& image_path) {
   return fd && ::stat(image_path.c_str(), &image) == 0 && backed_by(fd->get(), image);
 }
 
-Result<std::string> find_loop(const std::string& image_path) {
+Result<std::string> find_loop(const std::string& image_path, bool read_only_too) {
   struct stat image;
   if (::stat(image_path.c_str(), &image) != 0) return fail_errno("stat " + image_path);
-  if (!may_be_in_use(image_path)) return std::string();
+  if (!read_only_too && !may_be_in_use(image_path)) return std::string();
   auto blocks = list_dir("/sys/block");
   if (!blocks) return std::string();
   for (const auto& name : *blocks) {

@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,6 +40,12 @@ Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t length) {
   for (std::uint64_t done = 0; done < length; done += zeroes.size())
     VZ_TRY(write_at(fd, offset + done, std::string_view(zeroes).substr(0, length - done)));
   return {};
+}
+
+Result<bool> clone_file(int from, int to) {
+  if (::ioctl(to, FICLONE, from) == 0) return true;
+  if (errno == EOPNOTSUPP || errno == EXDEV || errno == EINVAL || errno == ENOTTY || errno == ENOSYS) return false;
+  return fail_errno("clone a file");
 }
 
 Result<std::uint64_t> allocated_bytes(int fd) {

@@ -21,6 +21,9 @@ Result<std::optional<Extent>> next_data(int fd, std::uint64_t offset);
 Result<> write_at(int fd, std::uint64_t offset, std::string_view data);
 // Zeroes that take no room. Nothing beyond the end of the file.
 Result<> punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
+// FICLONE: `to` gets the contents of `from` at once and shares its blocks until one of them is written. False: this
+// file system cannot.
+Result<bool> clone_file(int from, int to);
 // Bytes that the file takes on its disk.
 Result<std::uint64_t> allocated_bytes(int fd);
 

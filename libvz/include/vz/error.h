@@ -89,11 +89,18 @@ enum class Code : int {
   umount_image = 153,
   resize_image = 154,
   convert_image = 155,
+  create_snapshot = 156,
+  delete_snapshot = 158,
+  switch_snapshot = 159,
+  mount_snapshot = 160,
+  umount_snapshot = 161,
   compact_image = 166,
+  list_snapshots = 167,
   // vz's own, above everything that OpenVZ 6 used.
   not_enforced = 171,  // the setting is known, kept in the file, and cannot be enforced on this host
   unsupported = 172,   // this host lacks a kernel feature that the request needs
   connect = 173,       // the other host of a migration cannot be reached, or was lost on the way
+  bad_backup = 174,    // a backup is damaged, cut short, incomplete, or none
 };
 
 // One failure: which code, which errno (0 if none), what happened, and what to do next.
