@@ -38,8 +38,8 @@ class Checkpoint {
   // What takes time and can be done while it runs.
   Result<> prepare();
   Result<> freeze();
-  // `then_kill`: CRIU ends all processes when the dump is complete.
-  Result<> dump(bool then_kill);
+  // `then_kill`: CRIU ends all processes when the dump is complete. Else `phase` is what comes after it.
+  Result<> dump(bool then_kill, const char* phase = "dumped");
   Result<> kill();
   void already_frozen() { frozen_ = true; }
   bool given_away() const { return given_away_; }
@@ -163,14 +163,14 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   return criu.dump(request, [&](CriuNotification& n) { return on_notification(n, dir, manifest); });
 }
 
-Result<> Checkpoint::dump(bool then_kill) {
+Result<> Checkpoint::dump(bool then_kill, const char* phase) {
   state_.dump = path_;
   state_.token = random_hex(16);
   state_.criu = {};
   VZ_TRY(save("suspending"));
   auto written = write_dump(then_kill);
   if (!written) return written;
-  return then_kill ? Result<>() : save("dumped");
+  return then_kill ? Result<>() : save(phase);
 }
 
 Result<> Checkpoint::kill() {
@@ -254,6 +254,37 @@ Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const 
   if (options.step == CheckpointStep::all || options.step == CheckpointStep::dump)
     ct.reporter.info("Checkpointing completed successfully");
   return {};
+}
+
+namespace {
+
+// Whoever comes after our death finds "suspending" and lets it run on.
+Result<> stand_still(Context& ct, Running& running, const std::string& dump) {
+  const CheckpointHooks none;
+  Checkpoint checkpoint(ct, running, dump, none);
+  if (!dump.empty()) {
+    VZ_TRY(checkpoint.prepare());
+    return checkpoint.dump(/*then_kill=*/false, "suspending");
+  }
+  running.state.phase = "suspending";
+  ct.reporter.step("suspend.state.suspending");
+  VZ_TRY(save_state(ct.host, running.state));
+  return checkpoint.freeze();
+}
+
+}  // namespace
+
+Result<> while_suspended(Context& ct, const std::string& dump, const std::function<Result<>()>& meanwhile) {
+  auto running = VZ_TRY(open_running(ct.host, ct.id));
+  if (!dump.empty()) VZ_TRY(precheck(ct));
+  auto hold = vzd_hold(ct.host.paths().run, ct.id);
+  auto done = stand_still(ct, running, dump);
+  if (done) done = meanwhile();
+  if (done) running.state.dump = "";  // it stays
+  ct.reporter.info("\tresume...");
+  auto resumed = resume_frozen(ct, running);
+  if (!done) return fail(as_checkpoint(std::move(done).error()));
+  return resumed;
 }
 
 std::string criu_work_dir(const Host& host, Ctid id) { return host.paths().run + "/criu/" + id.str(); }

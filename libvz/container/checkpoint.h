@@ -53,6 +53,10 @@ struct RestoreHooks {
 // The caller holds the container's lock.
 Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const CheckpointHooks& hooks = {});
 Result<> restore_locked(Context& ct, const RestoreOptions& options, const RestoreHooks& hooks = {});
+// Stops a running container where it is, saves its processes in the directory `dump` ("": does not), calls `meanwhile`
+// and lets the container run on, whatever happened. The dump that stays has no token: it is of use with the files of
+// this moment only, to whoever has kept them.
+Result<> while_suspended(Context& ct, const std::string& dump, const std::function<Result<>()>& meanwhile);
 
 // After a vzctl that died in the middle: the container runs on, or is suspended with a good dump, or (restoring) still
 // is. The caller holds the container's lock. Code::locked while CRIU is still at it.
