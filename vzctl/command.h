@@ -51,12 +51,12 @@ struct Command {
   int max_words;  // arguments that are not options; kRaw: all arguments are passed on untouched
   int (*run)(Invocation&);
   Settings settings = Settings::none;
-  bool locked = false;   // SIGINT cancels instead of killing
-  bool planned = false;  // a name of a later release
+  bool locked = false;  // SIGINT cancels instead of killing
   static constexpr int kRaw = -1;
 };
 
 std::span<const Command> commands();
+std::vector<Command> storage_commands();  // of them: snapshots, backups, monitor
 const Command* find_command(std::string_view name);
 
 // The command's own options and those that the settings give it.
@@ -91,9 +91,18 @@ int run_boot_start(Invocation&);
 int run_boot_stop(Invocation&);
 int run_help(Invocation&);
 int run_completion(Invocation&);
-int run_boot_start(Invocation&);
-int run_boot_stop(Invocation&);
-int run_planned(Invocation&);
+int run_snapshot(Invocation&);
+int run_snapshot_list(Invocation&);
+int run_snapshot_switch(Invocation&);
+int run_snapshot_delete(Invocation&);
+int run_snapshot_mount(Invocation&);
+int run_snapshot_umount(Invocation&);
+int run_backup(Invocation&);
+int run_backup_list(Invocation&);
+int run_backup_verify(Invocation&);
+int run_backup_delete(Invocation&);
+int run_restore_backup(Invocation&);
+int run_monitor(Invocation&);
 
 // The three texts that are built from the tables.
 std::string usage();                                    // `vzctl --help`

@@ -95,22 +95,6 @@ constexpr Option kHelpOptions[] = {
     {"--rst", "PART",
      "Print a part of the manual as reStructuredText: commands, globals, options, keys, hostkeys, vzlist or columns"}};
 
-constexpr const char* kPlannedText =
-    "Known from OpenVZ and kept for scripts; answers `not available yet` with exit status 172.";
-
-Command planned(const char* name, std::vector<const char*> aliases, const char* synopsis, const char* summary) {
-  return {.name = name,
-          .aliases = std::move(aliases),
-          .needs = Needs::nothing,
-          .synopsis = synopsis,
-          .summary = summary,
-          .details = kPlannedText,
-          .options = {},
-          .max_words = Command::kRaw,
-          .run = run_planned,
-          .planned = true};
-}
-
 std::vector<Command> lifecycle_commands() {
   return {
       {"create",
@@ -400,17 +384,6 @@ std::vector<Command> work_commands() {
   };
 }
 
-std::vector<Command> planned_commands() {
-  return {
-      planned("snapshot", {}, "CTID [--id UUID] [--name NAME]", "Take a snapshot"),
-      planned("snapshot-switch", {}, "CTID --id UUID", "Return to a snapshot"),
-      planned("snapshot-delete", {}, "CTID --id UUID", "Delete a snapshot"),
-      planned("snapshot-mount", {}, "CTID --id UUID --target DIR", "Mount a snapshot"),
-      planned("snapshot-umount", {}, "CTID --id UUID", "Unmount a snapshot"),
-      planned("snapshot-list", {}, "CTID", "List snapshots"),
-  };
-}
-
 // What vz.service and other hosts run; neither in the help nor in the completion.
 std::span<const Command> service_commands() {
   static const Command all[] = {
@@ -446,7 +419,7 @@ std::span<const Command> service_commands() {
 std::span<const Command> commands() {
   static const std::vector<Command> all = [] {
     std::vector<Command> list = lifecycle_commands();
-    for (auto* more : {work_commands, planned_commands})
+    for (auto* more : {work_commands, storage_commands})
       for (Command& command : more()) list.push_back(std::move(command));
     return list;
   }();

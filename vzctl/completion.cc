@@ -28,7 +28,6 @@ bool takes_ctid(const Command& command) {
 std::vector<std::string> all_names() {
   std::vector<std::string> out;
   for (const Command& command : commands()) {
-    if (command.planned) continue;
     out.emplace_back(command.name);
     for (const char* alias : command.aliases) out.emplace_back(alias);
   }
@@ -247,7 +246,6 @@ std::string zsh_script() {
   out += kShellHelpers;
   out += "_vz_ctid() { compadd -- ${(f)\"$(_vz_containers $1)\"} }\n\n_vzctl_cmd() {\n    local -a all=(\n";
   for (const Command& command : commands()) {
-    if (command.planned) continue;
     std::vector<std::string> names{command.name};
     names.insert(names.end(), command.aliases.begin(), command.aliases.end());
     for (const std::string& name : names)
@@ -256,7 +254,6 @@ std::string zsh_script() {
   out += "    )\n    if (( CURRENT == 2 )); then _describe command all; return; fi\n    local cmd=$words[2]\n";
   out += "    shift words; (( CURRENT-- ))\n    case $cmd in\n";
   for (const Command& command : commands()) {
-    if (command.planned) continue;
     out += fmt::format("    {})\n        _arguments -A '-*'", pattern_of(command));
     std::string_view name = command.name;
     if (takes_ctid(command))
@@ -320,7 +317,6 @@ std::string fish_script() {
       "end\n"
       "complete -c vzctl -f\ncomplete -c vzlist -f\ncomplete -c vztmpl -f\n";
   for (const Command& command : commands()) {
-    if (command.planned) continue;
     std::vector<std::string> names{command.name};
     names.insert(names.end(), command.aliases.begin(), command.aliases.end());
     for (const std::string& name : names)

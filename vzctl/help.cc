@@ -114,13 +114,8 @@ std::string rst_command(const Command& command) {
 
 std::string rst_commands() {
   std::string out;
-  for (const Command& command : commands())
-    if (!command.planned) out += rst_command(command);
-  out += "Commands of OpenVZ that this version knows but does not have yet (exit status 172):";
-  std::string names;
-  for (const Command& command : commands())
-    if (command.planned) names += (names.empty() ? " " : ", ") + fmt::format("**{}**", escaped(names_of(command)));
-  return out + names + ".\n";
+  for (const Command& command : commands()) out += rst_command(command);
+  return out;
 }
 
 const char* applies_text(vz::Applies applies) {
@@ -200,8 +195,7 @@ std::string rst_part(std::string_view part) {
 std::string usage() {
   std::string out =
       "vzctl version " VZ_VERSION_STRING "\nUsage: vzctl [FLAGS] COMMAND [CTID|NAME] [OPTIONS]\n\nCommands:\n";
-  for (const Command& command : commands())
-    if (!command.planned) out += fmt::format("  {:<26}  {}\n", names_of(command), command.summary);
+  for (const Command& command : commands()) out += fmt::format("  {:<26}  {}\n", names_of(command), command.summary);
   out += "\nFlags:\n" + option_lines(kGlobals);
   return out +
          "\n`vzctl help COMMAND` tells more; vzlist lists containers, vztmpl makes OS templates, vzmemcheck adds up "

@@ -7,6 +7,8 @@
 #include "libvz/container/lock.h"
 #include "libvz/container/network.h"
 #include "libvz/container/oom.h"
+#include "libvz/container/restored_config.h"
+#include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/container/vswap_policy.h"
@@ -22,6 +24,9 @@ Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
   ct.private_path = host.private_path(id, ct.config);
   ct.root_path = host.root_path(id, ct.config);
   VZ_TRY(settle_checkpoint(host, id, reporter));
+  const bool restored = VZ_TRY(settle_restored_config(host, id, ct.private_path, reporter));
+  const bool switched = VZ_TRY(settle_snapshots(host, id, ct.private_path, reporter));
+  if (restored || switched) ct.config = VZ_TRY(host.load(id));
   return ct;
 }
 

@@ -8,6 +8,7 @@
 #include "libvz/container/lock.h"
 #include "libvz/container/private_plan.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
@@ -63,7 +64,7 @@ Result<> check_convertible(Context& ct) {
   if (is_mount_point(ct.root_path))
     return fail(Error(Code::mounted, fmt::format("Container is mounted at {}", ct.root_path))
                     .with_hint(fmt::format("`vzctl umount {}`", ct.id.value())));
-  return {};
+  return refuse_snapshots(ct, "Cannot convert", Code::convert_image);
 }
 
 }  // namespace

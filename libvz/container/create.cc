@@ -14,6 +14,7 @@
 #include "libvz/container/private_plan.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/samples.h"
+#include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/container/template_archive.h"
 #include "libvz/container/usage_keep.h"
@@ -146,6 +147,7 @@ Result<> destroy_locked(Context& ct) {
   if (exists(ct.private_path) && !private_exists(ct.private_path))
     return fail(Error(Code::delete_private, fmt::format("{} is not the private area of a container", ct.private_path))
                     .with_hint(fmt::format("correct VE_PRIVATE in {}, or remove that file", host.config_path(ct.id))));
+  if (exists(ct.private_path)) VZ_TRY(refuse_mounted_snapshots(ct.private_path));
   VZ_TRY(clean_up(host, ct.id, reporter));
   reporter.info("Destroying container private area: " + ct.private_path);
   // Moved aside first: from here on the container does not exist, however long removal takes.

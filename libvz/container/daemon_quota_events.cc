@@ -4,22 +4,6 @@
 #include "libvz/container/state.h"
 
 namespace vz {
-namespace {
-
-// The container that the event is about, and the id as it counts. Found by the file system, and where that is shared by
-// the ids.
-std::optional<std::uint64_t> id_inside(const Host& host, const State& state, const QuotaEvent& event) {
-  Config config = Config::parse(state.config_snapshot, "state");
-  auto scope = quota_scope(host.private_path(state.id, config), state);
-  if (!scope || quota_device(*scope) != event.device) return std::nullopt;
-  if (scope->view.own_file_system) return event.id;
-  std::uint64_t id = event.id - scope->view.base;
-  if (event.type > 1 || event.id < scope->view.base || id >= scope->view.count) return std::nullopt;
-  return id;
-}
-
-}  // namespace
-
 void Daemon::watch_quota() {
   auto events = QuotaEvents::open();
   if (events && poller_.add(events->fd(), EPOLLIN, token(Token::quota_event)))
@@ -36,7 +20,7 @@ void Daemon::quota_event() {
     for (const auto& [id, ward] : wards_) {
       auto state = load_state(host_, id);
       if (!state || !*state) continue;
-      auto inside = id_inside(host_, **state, event);
+      auto inside = quota_event_id(host_, **state, event);
       if (!inside) continue;
       (void)count_quota_event(host_, id, event);
       std::uint64_t unsaid = 0;

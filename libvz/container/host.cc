@@ -54,11 +54,9 @@ struct DirSetting {
   Code code;
 };
 
-constexpr DirSetting kDirs[] = {{"VE_ROOT", Code::no_ve_root},
-                                {"VE_PRIVATE", Code::no_ve_private},
-                                {"TEMPLATE", Code::no_template_dir},
-                                {"LOCKDIR", Code::no_lockdir},
-                                {"DUMPDIR", Code::bad_config}};
+constexpr DirSetting kDirs[] = {{"VE_ROOT", Code::no_ve_root},       {"VE_PRIVATE", Code::no_ve_private},
+                                {"TEMPLATE", Code::no_template_dir}, {"LOCKDIR", Code::no_lockdir},
+                                {"DUMPDIR", Code::bad_config},       {"BACKUPDIR", Code::bad_config}};
 
 Result<> check_dirs(const Config& config, const std::string& file) {
   for (const DirSetting& dir : kDirs) VZ_TRY(check_dir(config, dir.key, dir.code, file));
@@ -76,6 +74,7 @@ Config make_base(const Config& global, const HostPaths& paths) {
   set_default("VE_PRIVATE", paths.lib + "/private/$VEID");
   set_default("TEMPLATE", paths.lib + "/template");
   set_default("DUMPDIR", paths.lib + "/dump");
+  set_default("BACKUPDIR", paths.lib + "/backup");
   set_default("LOCKDIR", paths.run + "/lock");
   return base;
 }
@@ -124,6 +123,7 @@ std::string Host::run_dir(Ctid id) const { return impl_->paths.run + "/" + id.st
 std::string Host::lock_dir() const { return impl_->path("LOCKDIR"); }
 std::string Host::template_dir() const { return impl_->path("TEMPLATE"); }
 std::string Host::dump_dir() const { return impl_->path("DUMPDIR"); }
+std::string Host::backup_dir() const { return impl_->path("BACKUPDIR"); }
 std::string Host::private_path(Ctid id, const Config& ct) const { return impl_->ct_path("VE_PRIVATE", id, ct); }
 std::string Host::root_path(Ctid id, const Config& ct) const { return impl_->ct_path("VE_ROOT", id, ct); }
 

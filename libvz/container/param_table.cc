@@ -119,6 +119,10 @@ constexpr Param kParams[] = {
      "Not 0: users and groups inside have disk quotas of their own, which its root sets with setquota(8) and its like; "
      "there is no limit to their number. 0 switches such quotas off.",
      0, 4294967295},
+    {"BACKUP_SPACE", "--backup-space", "SIZE", Kind::kib, Applies::start, "Disk",
+     "How much space the backups of the container in BACKUPDIR may take together. A number is KiB; suffixes K, M, G, "
+     "T. "
+     "A backup that would need more is refused. Default: no limit."},
     {"MOUNT_OPTS", "--mount_opts", "OPTION[,OPTION...]", Kind::text, Applies::restart, "Disk",
      "Mount options of the container's file system, as in noatime."},
     {"VE_LAYOUT", "--layout", "image|dir", Kind::text, Applies::create, "Disk",
@@ -212,6 +216,8 @@ constexpr Param kParams[] = {
     {"LOCKDIR", nullptr, "PATH", Kind::text, Applies::start, "Host", "Where lock files are. Default: /run/vz/lock."},
     {"DUMPDIR", nullptr, "PATH", Kind::text, Applies::start, "Host",
      "Where suspended containers are kept. Default: /var/lib/vz/dump."},
+    {"BACKUPDIR", nullptr, "PATH", Kind::text, Applies::start, "Host",
+     "Where vzctl backup keeps backups, in a directory for each container. Default: /var/lib/vz/backup."},
     {"TEMPLATE", nullptr, "PATH", Kind::text, Applies::start, "Host",
      "Where OS templates are, in cache/ below it. Default: /var/lib/vz/template."},
     {"CONFIGFILE", nullptr, "NAME", Kind::text, Applies::start, "Host",

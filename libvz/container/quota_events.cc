@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/quota_scope.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -31,6 +32,16 @@ bool QuotaVoice::may_say(Clock::time_point now, std::uint64_t* unsaid) {
   ++said_;
   *unsaid = std::exchange(unsaid_, 0);
   return true;
+}
+
+std::optional<std::uint64_t> quota_event_id(const Host& host, const State& state, const QuotaEvent& event) {
+  Config config = Config::parse(state.config_snapshot, "state");
+  auto scope = quota_scope(host.private_path(state.id, config), state);
+  if (!scope || quota_device(*scope) != event.device) return std::nullopt;
+  if (scope->view.own_file_system) return event.id;
+  const std::uint64_t id = event.id - scope->view.base;
+  if (event.id < scope->view.base || id >= scope->view.count) return std::nullopt;
+  return event.type > 1 ? 0 : id;
 }
 
 std::string quota_event_text(const QuotaEvent& event, std::uint64_t id) {

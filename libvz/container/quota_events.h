@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <vz/host.h>
 #include <vz/quota.h>
+#include "libvz/container/state.h"
 #include "libvz/kernel/quota_netlink.h"
 
 namespace vz {
@@ -24,6 +26,10 @@ class QuotaVoice {
   unsigned said_ = 0;
   std::uint64_t unsaid_ = 0;
 };
+
+// Whether the event is about this running container, and the id as it counts; 0 for the container's whole disk. Found
+// by the file system, and where that is shared by the ids: a directory's project has one of the container's own.
+std::optional<std::uint64_t> quota_event_id(const Host& host, const State& state, const QuotaEvent& event);
 
 // "user 1000: soft limit of disk space exceeded"; `id` as the container counts.
 std::string quota_event_text(const QuotaEvent& event, std::uint64_t id);

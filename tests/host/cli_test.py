@@ -110,9 +110,17 @@ class Cli(unittest.TestCase):
                 self.check(r, status, text)
                 self.assertEqual(r.stdout, "")
 
-    def test_planned_commands_are_not_bad_commands(self):
-        for command in ("snapshot", "snapshot-list", "snapshot-switch"):
-            self.check(self.vzctl(command, "101"), 172, "not available yet")
+    def test_snapshots_and_backups_name_what_is_missing(self):
+        for args, status, text in (
+                (["snapshot-delete", "101"], 27, "--id is missing"),
+                (["snapshot-switch", "101", "--id", "x", "--skip-resume", "--must-resume"], 20, "exclude each other"),
+                (["snapshot-list", "101", "-o", "colour"], 20, "Unknown field: colour"),
+                (["restore-backup"], 27, "Which backup?"),
+                (["restore-backup", "101-none"], 174, "there is no backup"),
+                (["backup-verify", "/etc/hostname"], 174, "no backup"),
+        ):
+            with self.subTest(args=args):
+                self.check(self.vzctl(*args), status, text)
 
     def test_quiet_mutes_the_terminal_but_not_the_log(self):
         r = self.vzctl("--quiet", "exec", "101", "true")

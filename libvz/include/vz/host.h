@@ -38,6 +38,7 @@ class VZ_API Host {
   std::string lock_dir() const;                               // LOCKDIR
   std::string template_dir() const;                           // TEMPLATE
   std::string dump_dir() const;                               // DUMPDIR
+  std::string backup_dir() const;                             // BACKUPDIR
   std::string private_path(Ctid id, const Config& ct) const;  // VE_PRIVATE, $VEID expanded
   std::string private_areas() const;                          // the directory of vz.conf's VE_PRIVATE
   std::string root_path(Ctid id, const Config& ct) const;     // VE_ROOT, $VEID expanded

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "libvz/container/tree_archive.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <fcntl.h>
+
+#include <fmt/format.h>
+
+#include "libvz/base/text.h"
+#include "libvz/container/unpack.h"
+#include "libvz/container/value.h"
+#include "libvz/kernel/file.h"
+#include "libvz/kernel/memfd.h"
+#include "libvz/kernel/mount.h"
+
+namespace vz {
+
+namespace {
+
+constexpr int kWaitMs = 200;
+constexpr std::size_t kMaxMessages = 64 * 1024;
+constexpr std::size_t kMaxState = 512u << 20;
+constexpr std::size_t kPiece = 512 * 1024;  // that is compressed at once
+constexpr std::size_t kMaxShown = 3;
+constexpr int kFilesChanged = 1;  // tar(1), "Some files differ"
+constexpr const char* kState = "state";
+
+// The device's number may be another after a reboot; times and inodes are what counts.
+std::vector<std::string> pack_command() {
+  return {"/usr/bin/tar",
+          "--create",
+          "--file=-",
+          "--format=posix",
+          "--numeric-owner",
+          "--xattrs",
+          "--xattrs-include=*",
+          "--acls",
+          "--sparse",
+          "--one-file-system",
+          "--no-check-device",
+          "--warning=no-file-ignored",
+          "--warning=no-new-directory",
+          fmt::format("--listed-incremental=/work/{}", kState),
+          "."};
+}
+
+std::vector<std::string> unpack_command() {
+  return {"/usr/bin/tar",
+          "--extract",
+          "--file=-",
+          "--incremental",
+          "--numeric-owner",
+          "--same-permissions",
+          "--same-owner",
+          "--xattrs",
+          "--xattrs-include=*",
+          "--acls",
+          "--delay-directory-restore",
+          "--warning=no-timestamp"};
+}
+
+Result<UniqueFd> detached(const std::string& dir) {
+  UniqueFd mount = VZ_TRY(clone_mount(AT_FDCWD, dir, false));
+  VZ_TRY(set_attrs(mount.get(), MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, false));
+  return mount;
+}
+
+// The first lines; names in them are the container's.
+std::string shown(const std::string& messages) {
+  std::vector<std::string> lines = split(trim(messages), '\n');
+  lines.resize(std::min(lines.size(), kMaxShown));
+  for (auto& line : lines) line = printable(line);
+  return join(lines, "; ");
+}
+
+}  // namespace
+
+Result<TreeArchiver> TreeArchiver::open(const std::string& dir, IdMap idmap, const std::string& work,
+                                        const std::string& state) {
+  VZ_TRY(remove_tree(work));
+  VZ_TRY(make_dirs(work, 0700));
+  TreeArchiver archiver(dir, idmap, work);
+  if (!state.empty()) {
+    const auto file = work + "/" + kState;
+    VZ_TRY(replace_file(file, state, 0600));
+    VZ_TRY(set_owner(file, idmap.base, idmap.base));
+  }
+  // tar is root only of the container's ids.
+  VZ_TRY(set_owner(work, idmap.base, idmap.base));
+  return archiver;
+}
+
+TreeArchiver::~TreeArchiver() {
+  if (!work_.empty()) (void)remove_tree(work_);
+}
+
+Result<std::uint64_t> TreeArchiver::pass(bool changing, const std::function<Result<>(std::string_view)>& sink) {
+  UniqueFd tree = VZ_TRY(detached(dir_)), work = VZ_TRY(detached(work_));
+  Pipe data = VZ_TRY(make_pipe());
+  UniqueFd messages = VZ_TRY(text_fd(""));
+  UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDONLY));
+  BoxedProcess tar = VZ_TRY(start_boxed({.argv = pack_command(),
+                                         .tree_fd = tree.get(),
+                                         .work_fd = work.get(),
+                                         .idmap = idmap_,
+                                         .stdin_fd = null.get(),
+                                         .stdout_fd = data.write_end.get(),
+                                         .stderr_fd = messages.get()}));
+  data.write_end.reset();
+  std::uint64_t packed = 0;
+  std::string piece;
+  for (bool more = true; more;) {
+    more = VZ_TRY(read_within(data.read_end.get(), kWaitMs, &piece));
+    if (piece.size() < kPiece && more && !piece.empty()) continue;
+    packed += piece.size();
+    VZ_TRY(sink(piece));
+    piece.clear();
+  }
+  const int status = VZ_TRY(tar.wait());
+  if (status == 0 || (changing && status == kFilesChanged)) return packed;
+  return fail(Code::io, fmt::format("tar, packing, ended with status {}: {}", status,
+                                    shown(VZ_TRY(read_at(messages.get(), 0, kMaxMessages)))));
+}
+
+Result<std::string> TreeArchiver::state() const {
+  UniqueFd dir = VZ_TRY(open_file(work_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  UniqueFd file = VZ_TRY(open_at(dir.get(), kState, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  return read_fd(file.get(), kMaxState);
+}
+
+Result<TreeUnpacker> TreeUnpacker::start(const std::string& dir, IdMap idmap) {
+  UniqueFd tree = VZ_TRY(detached(dir));
+  Pipe data = VZ_TRY(make_pipe());
+  UniqueFd messages = VZ_TRY(text_fd(""));
+  UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDWR));
+  BoxedProcess tar = VZ_TRY(start_boxed({.argv = unpack_command(),
+                                         .tree_fd = tree.get(),
+                                         .idmap = idmap,
+                                         .stdin_fd = data.read_end.get(),
+                                         .stdout_fd = null.get(),
+                                         .stderr_fd = messages.get()}));
+  return TreeUnpacker(std::move(tar), std::move(data.write_end), std::move(messages));
+}
+
+Result<> TreeUnpacker::write(std::string_view data) {
+  if (broken_) return {};
+  auto written = write_all(input_.get(), data);
+  if (!written && written.error().sys_errno() != EPIPE) return written;
+  broken_ = !written;
+  return {};
+}
+
+Result<> TreeUnpacker::finish() {
+  input_.reset();
+  const int status = VZ_TRY(tar_.wait());
+  const auto text = VZ_TRY(read_at(messages_.get(), 0, kMaxMessages));
+  if (status == 0 && !broken_) return {};
+  if (sort_tar_messages(text).no_space)
+    return fail(Error(Code::no_disk_space, "the files of the backup do not fit")
+                    .with_hint("free some space, or raise --diskspace and --diskinodes"));
+  return fail(Code::bad_backup, fmt::format("tar, unpacking, ended with status {}: {}", status, shown(text)));
+}
+
+}  // namespace vz

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// A container's directory as a tar archive of everything, or of what changed since an earlier one. tar finds the
+// changes by its own list of directories and times (--listed-incremental), which is kept between the passes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <vz/error.h>
+#include "libvz/base/fd.h"
+#include "libvz/kernel/box.h"
+#include "libvz/kernel/idmap.h"
+
+namespace vz {
+
+class TreeArchiver {
+ public:
+  // `work`: a directory for tar's list, made and removed here. `state`: the list of the pass before; "": none.
+  static Result<TreeArchiver> open(const std::string& dir, IdMap idmap, const std::string& work,
+                                   const std::string& state);
+  TreeArchiver(TreeArchiver&& other) noexcept
+      : dir_(std::move(other.dir_)), idmap_(other.idmap_), work_(std::exchange(other.work_, {})) {}
+  ~TreeArchiver();
+  // `changing`: the files may change meanwhile, and another pass follows.
+  Result<std::uint64_t> pass(bool changing, const std::function<Result<>(std::string_view)>& sink);
+  Result<std::string> state() const;
+
+ private:
+  TreeArchiver(std::string dir, IdMap idmap, std::string work)
+      : dir_(std::move(dir)), idmap_(idmap), work_(std::move(work)) {}
+
+  std::string dir_;
+  IdMap idmap_;
+  std::string work_;
+};
+
+// Unpacks one archive over what the ones before it made; what was removed in between goes.
+class TreeUnpacker {
+ public:
+  static Result<TreeUnpacker> start(const std::string& dir, IdMap idmap);
+  Result<> write(std::string_view data);
+  Result<> finish();
+
+ private:
+  TreeUnpacker(BoxedProcess tar, UniqueFd input, UniqueFd messages)
+      : tar_(std::move(tar)), input_(std::move(input)), messages_(std::move(messages)) {}
+
+  BoxedProcess tar_;
+  UniqueFd input_, messages_;
+  bool broken_ = false;  // tar reads no more; finish() says why
+};
+
+}  // namespace vz
