@@ -29,6 +29,7 @@
 #include "libvz/container/network_handover.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
+#include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/clock.h"
@@ -106,6 +107,7 @@ Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
   if (is_mount_point(ct.root_path))
     return fail(Error(Code::mounted, fmt::format("Container is mounted on {}", ct.root_path))
                     .with_hint(fmt::format("`vzctl umount {}`", ct.id.value())));
+  VZ_TRY(refuse_snapshots(ct, "Cannot migrate", Code::unsupported));
   out.layout = VZ_TRY(private_layout(ct.private_path));
   out.idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
   out.running = VZ_TRY(running_state(ct.host, ct.id)).has_value();
