@@ -12,6 +12,7 @@
 #include <vz/backup.h>
 #include <vz/version.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/base/text.h"
 #include "libvz/container/backup_store.h"
 #include "libvz/container/checkpoint.h"

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/tree_archive.h"
 #include "libvz/kernel/file.h"
@@ -50,7 +51,8 @@ Result<> ImageReader::take_block(const BackupPart& part) {
 
 Result<> ImageReader::take_hole(const BackupPart& part) {
   if (part.payload.size() != 16) return backup_.reader.damaged("a hole without a place");
-  const std::uint64_t offset = from_little_endian(part.payload), length = from_little_endian(part.payload, 8);
+  const std::uint64_t offset = from_little_endian(part.payload),
+                      length = from_little_endian(std::string_view(part.payload).substr(8));
   VZ_TRY_CTX(replay_.hole(offset, length), backup_.reader.path());
   return fd_ < 0 ? Result<>() : punch_hole(fd_, offset, length);
 }
@@ -92,11 +94,14 @@ Result<> replay_archives(OpenBackup& backup, const TreeTarget& target, Reporter&
       return backup.reader.damaged(fmt::format("a part of type {} among files", part->type));
     if (part->type == kBackupArchive) {
       if (!std::exchange(open, true) && !target.dir.empty())
-        unpacker.emplace(VZ_TRY(TreeUnpacker::start(target.dir, target.idmap)));
+        unpacker.emplace(VZ_TRY(TreeUnpacker::start(target.dir, target.idmap, /*over=*/true)));
       if (unpacker) VZ_TRY(unpacker->write(part->payload));
       continue;
     }
-    if (unpacker) VZ_TRY_CTX(unpacker->finish(), backup.reader.path());
+    if (auto done = unpacker ? unpacker->finish() : Result<>(); !done) {
+      Error error = std::move(done).error().context(backup.reader.path());
+      return fail(error.code() == Code::io ? std::move(error).with_code(Code::bad_backup) : std::move(error));
+    }
     unpacker.reset();
     open = false;
     any = true;

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -21,16 +22,8 @@ constexpr std::uint8_t kCompressed = 1;
 constexpr int kLevel = 3;
 constexpr std::size_t kPiece = 1u << 20;
 
-std::string number(std::uint64_t value, unsigned bytes) {
-  std::string out;
-  for (unsigned i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
-  return out;
-}
-
 std::uint64_t number_at(std::string_view text, std::size_t at, unsigned bytes) {
-  std::uint64_t out = 0;
-  for (unsigned i = 0; i < bytes; ++i) out |= std::uint64_t{static_cast<unsigned char>(text[at + i])} << (8 * i);
-  return out;
+  return from_little_endian(text.substr(at), bytes);
 }
 
 // A frame in another place is another frame.
@@ -59,12 +52,9 @@ std::optional<std::string> decompressed(std::string_view stored) {
 
 }  // namespace
 
-std::string little_endian(std::uint64_t value) { return number(value, 8); }
-std::uint64_t from_little_endian(std::string_view text, std::size_t at) { return number_at(text, at, 8); }
-
 Result<BackupWriter> BackupWriter::start(UniqueFd fd, std::optional<std::uint64_t> limit) {
   BackupWriter writer(std::move(fd), limit);
-  VZ_TRY(writer.write(std::string(kMark) + number(kVersion, 4) + number(0, 4)));
+  VZ_TRY(writer.write(std::string(kMark) + little_endian(kVersion, 4) + little_endian(0, 4)));
   return writer;
 }
 
@@ -91,8 +81,8 @@ Result<> BackupWriter::put(std::uint8_t type, std::string_view head, std::string
     flags = kCompressed;
   }
   if (type == kBackupState && state_at_ == 0) state_at_ = at_;
-  std::string frame = number(type, 1) + number(flags, 1) + number(0, 2) + number(payload.size(), 4) +
-                      number(frame_hash(payload, type, flags, at_), 8);
+  std::string frame = little_endian(type, 1) + little_endian(flags, 1) + little_endian(0, 2) +
+                      little_endian(payload.size(), 4) + little_endian(frame_hash(payload, type, flags, at_), 8);
   VZ_TRY(write(frame.append(payload)));
   ++frames_;
   return {};
@@ -107,7 +97,7 @@ Result<> BackupWriter::put_long(std::uint8_t type, std::string_view data) {
 }
 
 Result<> BackupWriter::finish() {
-  VZ_TRY(put(kBackupTrailer, number(frames_, 8), number(state_at_, 8)));
+  VZ_TRY(put(kBackupTrailer, little_endian(frames_, 8), little_endian(state_at_, 8)));
   return sync_file(fd_.get());
 }
 

@@ -82,8 +82,4 @@ class BackupReader {
   bool counted_ = true;                               // every frame was read
 };
 
-std::string little_endian(std::uint64_t value);
-// The 8 bytes at `at`, which must be there.
-std::uint64_t from_little_endian(std::string_view text, std::size_t at = 0);
-
 }  // namespace vz

@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/sparse_file.h"
 
@@ -30,22 +31,16 @@ ChunkHash hash_chunk(std::string_view data) {
 std::string encode_hashes(const std::vector<ChunkHash>& hashes) {
   std::string out;
   out.reserve(hashes.size() * 16);
-  for (const auto& hash : hashes)
-    for (std::uint64_t half : {hash.low, hash.high})
-      for (unsigned i = 0; i < 8; ++i) out.push_back(static_cast<char>(half >> (8 * i)));
+  for (const auto& hash : hashes) out.append(little_endian(hash.low)).append(little_endian(hash.high));
   return out;
 }
 
 Result<std::vector<ChunkHash>> decode_hashes(std::string_view text) {
   if (text.size() % 16 != 0) return fail(Code::bad_backup, fmt::format("{} bytes are no list of hashes", text.size()));
-  auto half = [&](std::size_t at) {
-    std::uint64_t out = 0;
-    for (unsigned i = 0; i < 8; ++i) out |= std::uint64_t{static_cast<unsigned char>(text[at + i])} << (8 * i);
-    return out;
-  };
   std::vector<ChunkHash> out;
   out.reserve(text.size() / 16);
-  for (std::size_t at = 0; at < text.size(); at += 16) out.push_back({half(at), half(at + 8)});
+  for (; !text.empty(); text.remove_prefix(16))
+    out.push_back({from_little_endian(text), from_little_endian(text.substr(8))});
   return out;
 }
 

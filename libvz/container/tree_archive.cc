@@ -27,38 +27,27 @@ constexpr std::size_t kMaxShown = 3;
 constexpr int kFilesChanged = 1;  // tar(1), "Some files differ"
 constexpr const char* kState = "state";
 
-// The device's number may be another after a reboot; times and inodes are what counts.
+// --sparse finds holes by the file system's own report; sockets are not archived, their programs make them anew.
 std::vector<std::string> pack_command() {
-  return {"/usr/bin/tar",
-          "--create",
-          "--file=-",
-          "--format=posix",
-          "--numeric-owner",
-          "--xattrs",
-          "--xattrs-include=*",
-          "--acls",
-          "--sparse",
-          "--one-file-system",
-          "--no-check-device",
-          "--warning=no-file-ignored",
-          "--warning=no-new-directory",
-          fmt::format("--listed-incremental=/work/{}", kState),
-          "."};
+  return {"/usr/bin/tar",       "--create", "--file=-", "--format=posix",    "--numeric-owner",           "--xattrs",
+          "--xattrs-include=*", "--acls",   "--sparse", "--one-file-system", "--warning=no-file-ignored", "."};
 }
 
-std::vector<std::string> unpack_command() {
-  return {"/usr/bin/tar",
-          "--extract",
-          "--file=-",
-          "--incremental",
-          "--numeric-owner",
-          "--same-permissions",
-          "--same-owner",
-          "--xattrs",
-          "--xattrs-include=*",
-          "--acls",
-          "--delay-directory-restore",
-          "--warning=no-timestamp"};
+// The device's number may be another after a reboot; times and inodes are what counts.
+std::vector<std::string> pack_changes_command() {
+  auto command = pack_command();
+  command.insert(command.end() - 1, {"--no-check-device", "--warning=no-new-directory",
+                                     fmt::format("--listed-incremental=/work/{}", kState)});
+  return command;
+}
+
+std::vector<std::string> unpack_command(bool over) {
+  std::vector<std::string> command = {
+      "/usr/bin/tar",          "--extract", "--file=-",           "--numeric-owner", "--same-permissions",
+      "--same-owner",          "--xattrs",  "--xattrs-include=*", "--acls",          "--delay-directory-restore",
+      "--warning=no-timestamp"};
+  if (over) command.push_back("--incremental");
+  return command;
 }
 
 Result<UniqueFd> detached(const std::string& dir) {
@@ -73,6 +62,41 @@ std::string shown(const std::string& messages) {
   lines.resize(std::min(lines.size(), kMaxShown));
   for (auto& line : lines) line = printable(line);
   return join(lines, "; ");
+}
+
+struct Packing {
+  std::vector<std::string> command;
+  std::string dir;
+  int work_fd = -1;
+  int tolerated = 0;  // exit status that is no failure, either
+};
+
+Result<std::uint64_t> run_tar(Packing packing, IdMap idmap, const ArchiveSink& sink) {
+  UniqueFd tree = VZ_TRY(detached(packing.dir));
+  Pipe data = VZ_TRY(make_pipe());
+  UniqueFd messages = VZ_TRY(text_fd(""));
+  UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDONLY));
+  BoxedProcess tar = VZ_TRY(start_boxed({.argv = std::move(packing.command),
+                                         .tree_fd = tree.get(),
+                                         .work_fd = packing.work_fd,
+                                         .idmap = idmap,
+                                         .stdin_fd = null.get(),
+                                         .stdout_fd = data.write_end.get(),
+                                         .stderr_fd = messages.get()}));
+  data.write_end.reset();
+  std::uint64_t packed = 0;
+  std::string piece;
+  for (bool more = true; more;) {
+    more = VZ_TRY(read_within(data.read_end.get(), kWaitMs, &piece));
+    if (piece.size() < kPiece && more && !piece.empty()) continue;
+    packed += piece.size();
+    VZ_TRY(sink(piece));
+    piece.clear();
+  }
+  const int status = VZ_TRY(tar.wait());
+  if (status == 0 || status == packing.tolerated) return packed;
+  return fail(Code::io, fmt::format("tar, packing, ended with status {}: {}", status,
+                                    shown(VZ_TRY(read_at(messages.get(), 0, kMaxMessages)))));
 }
 
 }  // namespace
@@ -96,32 +120,13 @@ TreeArchiver::~TreeArchiver() {
   if (!work_.empty()) (void)remove_tree(work_);
 }
 
-Result<std::uint64_t> TreeArchiver::pass(bool changing, const std::function<Result<>(std::string_view)>& sink) {
-  UniqueFd tree = VZ_TRY(detached(dir_)), work = VZ_TRY(detached(work_));
-  Pipe data = VZ_TRY(make_pipe());
-  UniqueFd messages = VZ_TRY(text_fd(""));
-  UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDONLY));
-  BoxedProcess tar = VZ_TRY(start_boxed({.argv = pack_command(),
-                                         .tree_fd = tree.get(),
-                                         .work_fd = work.get(),
-                                         .idmap = idmap_,
-                                         .stdin_fd = null.get(),
-                                         .stdout_fd = data.write_end.get(),
-                                         .stderr_fd = messages.get()}));
-  data.write_end.reset();
-  std::uint64_t packed = 0;
-  std::string piece;
-  for (bool more = true; more;) {
-    more = VZ_TRY(read_within(data.read_end.get(), kWaitMs, &piece));
-    if (piece.size() < kPiece && more && !piece.empty()) continue;
-    packed += piece.size();
-    VZ_TRY(sink(piece));
-    piece.clear();
-  }
-  const int status = VZ_TRY(tar.wait());
-  if (status == 0 || (changing && status == kFilesChanged)) return packed;
-  return fail(Code::io, fmt::format("tar, packing, ended with status {}: {}", status,
-                                    shown(VZ_TRY(read_at(messages.get(), 0, kMaxMessages)))));
+Result<std::uint64_t> TreeArchiver::pass(bool changing, const ArchiveSink& sink) {
+  UniqueFd work = VZ_TRY(detached(work_));
+  return run_tar({pack_changes_command(), dir_, work.get(), changing ? kFilesChanged : 0}, idmap_, sink);
+}
+
+Result<std::uint64_t> pack_tree(const std::string& dir, IdMap idmap, const ArchiveSink& sink) {
+  return run_tar({pack_command(), dir, -1, 0}, idmap, sink);
 }
 
 Result<std::string> TreeArchiver::state() const {
@@ -130,12 +135,12 @@ Result<std::string> TreeArchiver::state() const {
   return read_fd(file.get(), kMaxState);
 }
 
-Result<TreeUnpacker> TreeUnpacker::start(const std::string& dir, IdMap idmap) {
+Result<TreeUnpacker> TreeUnpacker::start(const std::string& dir, IdMap idmap, bool over) {
   UniqueFd tree = VZ_TRY(detached(dir));
   Pipe data = VZ_TRY(make_pipe());
   UniqueFd messages = VZ_TRY(text_fd(""));
   UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDWR));
-  BoxedProcess tar = VZ_TRY(start_boxed({.argv = unpack_command(),
+  BoxedProcess tar = VZ_TRY(start_boxed({.argv = unpack_command(over),
                                          .tree_fd = tree.get(),
                                          .idmap = idmap,
                                          .stdin_fd = data.read_end.get(),
@@ -158,9 +163,9 @@ Result<> TreeUnpacker::finish() {
   const auto text = VZ_TRY(read_at(messages_.get(), 0, kMaxMessages));
   if (status == 0 && !broken_) return {};
   if (sort_tar_messages(text).no_space)
-    return fail(Error(Code::no_disk_space, "the files of the backup do not fit")
+    return fail(Error(Code::no_disk_space, "the files do not fit")
                     .with_hint("free some space, or raise --diskspace and --diskinodes"));
-  return fail(Code::bad_backup, fmt::format("tar, unpacking, ended with status {}: {}", status, shown(text)));
+  return fail(Code::io, fmt::format("tar, unpacking, ended with status {}: {}", status, shown(text)));
 }
 
 }  // namespace vz

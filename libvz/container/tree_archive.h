@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// A container's directory as a tar archive of everything, or of what changed since an earlier one. tar finds the
-// changes by its own list of directories and times (--listed-incremental), which is kept between the passes.
+// A container's directory as a tar archive: of everything, or of what changed since an earlier one. tar runs boxed:
+// names, links and types in the tree are the container's. It finds changes by its own list of directories and times
+// (--listed-incremental), which is kept between the passes.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,12 @@
 
 namespace vz {
 
+// Gets the archive piece by piece; an empty piece only asks whether to go on.
+using ArchiveSink = std::function<Result<>(std::string_view)>;
+
+// Everything, with the ids that it has inside. Returns the bytes of the archive.
+Result<std::uint64_t> pack_tree(const std::string& dir, IdMap idmap, const ArchiveSink& sink);
+
 class TreeArchiver {
  public:
   // `work`: a directory for tar's list, made and removed here. `state`: the list of the pass before; "": none.
@@ -25,7 +32,7 @@ class TreeArchiver {
       : dir_(std::move(other.dir_)), idmap_(other.idmap_), work_(std::exchange(other.work_, {})) {}
   ~TreeArchiver();
   // `changing`: the files may change meanwhile, and another pass follows.
-  Result<std::uint64_t> pass(bool changing, const std::function<Result<>(std::string_view)>& sink);
+  Result<std::uint64_t> pass(bool changing, const ArchiveSink& sink);
   Result<std::string> state() const;
 
  private:
@@ -37,11 +44,12 @@ class TreeArchiver {
   std::string work_;
 };
 
-// Unpacks one archive over what the ones before it made; what was removed in between goes.
 class TreeUnpacker {
  public:
-  static Result<TreeUnpacker> start(const std::string& dir, IdMap idmap);
+  // `over`: over what the archives before it made; what was removed in between goes.
+  static Result<TreeUnpacker> start(const std::string& dir, IdMap idmap, bool over);
   Result<> write(std::string_view data);
+  // Code::no_disk_space, Code::io. What it has written is not on disk yet.
   Result<> finish();
 
  private:

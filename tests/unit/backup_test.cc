@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/container/backup_content.h"
 #include "libvz/container/backup_file.h"
 #include "libvz/container/backup_header.h"
