@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include <fcntl.h>
 
@@ -14,6 +15,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/memfd.h"
 #include "libvz/kernel/mount.h"
+#include "libvz/kernel/tree.h"
 
 namespace vz {
 
@@ -101,6 +103,38 @@ Result<std::uint64_t> run_tar(Packing packing, IdMap idmap, const ArchiveSink& s
 
 }  // namespace
 
+// "GNU tar-1.34-2", newline; seconds and nanoseconds of the pass; for each directory: nfs, seconds, nanoseconds,
+// device, inode, name, then what is in it up to an empty text, and one more. All of them end with NUL.
+Result<std::string> filter_tar_list(std::string_view list,
+                                    const std::function<bool(const std::string&, std::uint64_t)>& keep) {
+  auto no_list = [] { return fail(Code::bad_backup, "tar's list of files is not what this vz knows"); };
+  const std::string_view all = list;
+  auto next = [&]() -> std::optional<std::string_view> {
+    const auto end = list.find('\0');
+    if (end == list.npos) return std::nullopt;
+    auto text = list.substr(0, end);
+    list.remove_prefix(end + 1);
+    return text;
+  };
+  const auto line = list.find('\n');
+  if (!list.starts_with("GNU tar-") || line == list.npos || list.substr(0, line).substr(line - 2) != "-2")
+    return no_list();
+  list.remove_prefix(line + 1);
+  if (!next() || !next()) return no_list();
+  std::string out(all.substr(0, all.size() - list.size()));
+  while (!list.empty()) {
+    const std::string_view begin = list;
+    std::optional<std::string_view> inode, name;
+    for (int i = 0; i < 5; ++i) inode = next();
+    name = next();
+    for (auto entry = next(); entry && !entry->empty();) entry = next();
+    auto number = inode ? parse_u64(*inode) : fail(Code::bad_backup, "");
+    if (!name || !number || !next()) return no_list();
+    if (keep(std::string(*name), *number)) out.append(begin.substr(0, begin.size() - list.size()));
+  }
+  return out;
+}
+
 Result<TreeArchiver> TreeArchiver::open(const std::string& dir, IdMap idmap, const std::string& work,
                                         const std::string& state) {
   VZ_TRY(remove_tree(work));
@@ -120,7 +154,23 @@ TreeArchiver::~TreeArchiver() {
   if (!work_.empty()) (void)remove_tree(work_);
 }
 
+Result<> TreeArchiver::forget_moved() {
+  const auto file = work_ + "/" + kState;
+  if (!exists(file)) return {};
+  const auto list = VZ_TRY(state());
+  Tree tree = VZ_TRY(Tree::open(dir_));
+  auto is_there = [&](const std::string& name, std::uint64_t inode) {
+    auto fd = tree.open(name, O_PATH | O_NOFOLLOW);
+    auto now = fd ? inode_of(fd->get()) : Result<std::uint64_t>(fail(std::move(fd).error()));
+    return now && *now == inode;
+  };
+  const auto known = VZ_TRY(filter_tar_list(list, is_there));
+  VZ_TRY(replace_file(file, known, 0600));
+  return set_owner(file, idmap_.base, idmap_.base);
+}
+
 Result<std::uint64_t> TreeArchiver::pass(bool changing, const ArchiveSink& sink) {
+  VZ_TRY(forget_moved());
   UniqueFd work = VZ_TRY(detached(work_));
   return run_tar({pack_changes_command(), dir_, work.get(), changing ? kFilesChanged : 0}, idmap_, sink);
 }

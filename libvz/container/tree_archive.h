@@ -17,6 +17,10 @@
 
 namespace vz {
 
+// tar's list without the directories that `keep` (name, inode) refuses. Code::bad_backup when it is none. Pure.
+Result<std::string> filter_tar_list(std::string_view list,
+                                    const std::function<bool(const std::string&, std::uint64_t)>& keep);
+
 // Gets the archive piece by piece; an empty piece only asks whether to go on.
 using ArchiveSink = std::function<Result<>(std::string_view)>;
 
@@ -38,6 +42,10 @@ class TreeArchiver {
  private:
   TreeArchiver(std::string dir, IdMap idmap, std::string work)
       : dir_(std::move(dir)), idmap_(idmap), work_(std::move(work)) {}
+
+  // A directory with the inode of one that is gone would be taken for that one, renamed, and tar would rename when it
+  // unpacks, into whatever is there: nothing that moved is to be known.
+  Result<> forget_moved();
 
   std::string dir_;
   IdMap idmap_;

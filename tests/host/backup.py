@@ -8,6 +8,7 @@ The kill -9 tests take their steps from a traced run: a new step is tested as so
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -122,6 +123,25 @@ class Restored(BackupTest):
 
     def test_directory(self):
         self.chain("dir")
+
+    def test_directories_that_come_and_go(self):
+        """Names change hands between files and directories, and inodes between directories: tar must not take one for
+        another."""
+        pick = random.Random(7)
+        ctid = self.make("dir")
+        self.inside(ctid, FILL)
+        last = self.backup(ctid)
+        for _ in range(6):
+            lines = ["cd /data"]
+            for _ in range(40):
+                a, b = (f"{pick.choice('abcdef')}{pick.choice(['', '/x', '/x/y'])}" for _ in range(2))
+                lines.append(pick.choice([f"rm -rf {a}", f"mkdir -p {a}", f"mv {a} {b}", f"rm -rf {a}; echo {pick.random()} > {a}",
+                                          f"ln {a} {b}", f"rm -rf {a}; mkdir {a}", f"chmod 7{pick.randrange(8)}5 {a}"]))
+            self.inside(ctid, "; ".join(f"{{ {line}; }} 2>/dev/null" for line in lines) + "; sync")
+            last = self.backup(ctid, "--incremental")
+        then = self.show(ctid)
+        self.assertGreater(then.count("\n"), 10)
+        self.assertEqual(self.show(self.restore(last["name"])), then)
 
     def test_the_same_number_after_a_loss(self):
         ctid = self.make("image", "--ipadd", "198.18.10.1", "--hostname", "h.example")
