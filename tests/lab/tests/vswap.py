@@ -28,9 +28,13 @@ RAM, SWAP, WORK = 32 * MIB, 256 * MIB, 64  # the worker's 64 MiB are twice the R
 
 def load(**kw):
     done = vz_bpf("load", **kw)
+    gone = []
     for name in WITHOUT:
         for link in PINS.glob(f"link_{name}_*"):
+            gone.append(vzbpf.program_of(link))
             link.unlink()
+    # The kernel detaches them one after another, after that; without KVM, a second each.
+    wait_for(lambda: not any(map(vzbpf.program_lives, gone)), 300, "the end of the programs")
     return done
 
 

@@ -28,6 +28,26 @@ def bpf(command, attributes):
     return done
 
 
+def program_of(pin):
+    """Id of the program of a pinned link."""
+    path = ctypes.create_string_buffer(str(pin).encode())
+    fd = bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+    info = ctypes.create_string_buffer(256)
+    try:
+        bpf(15, struct.pack("=IIQ", fd, len(info), ctypes.addressof(info)))  # BPF_OBJ_GET_INFO_BY_FD
+    finally:
+        os.close(fd)
+    return struct.unpack_from("=3I", info.raw)[2]
+
+
+def program_lives(number):
+    try:
+        os.close(bpf(13, struct.pack("=I", number)))  # BPF_PROG_GET_FD_BY_ID
+        return True
+    except FileNotFoundError:
+        return False
+
+
 class Map:
     """A pinned hash map with 64-bit keys, values as struct formats."""
 
