@@ -63,16 +63,24 @@ CgroupWrite io_write(const std::string& device, std::uint64_t rate) {
   return {Controller::io, "io.max", device + " riops=" + (rate ? std::to_string(per_second(rate)) : "max"), true};
 }
 
+// A container that ran before the module was loaded would pay twice.
+void lift_io_limits(const VswapFacts& facts, VswapPlan& plan) {
+  if (!facts.io_limits) return;
+  for (const auto& device : facts.swap_devices) plan.lifts.push_back(io_write(device, 0));
+}
+
 void choose(const VswapFacts& facts, VswapPlan& plan) {
   if (facts.delay_file) {
     plan.mechanism = VswapMechanism::kernel;
     plan.why = "this kernel has memory.swap.delay";
     if (swap_delay_us(plan.rate) == kMostDelayUs) plan.why += ", at least 100 pages/s";
     plan.writes.push_back({Controller::memory, kDelayFile, std::to_string(swap_delay_us(plan.rate)), true});
+    lift_io_limits(facts, plan);
   } else if (facts.programs) {
     plan.mechanism = VswapMechanism::module;
     plan.why = "vz.ko and its BPF programs are loaded";
     plan.conf.vswap_rate = plan.rate;
+    lift_io_limits(facts, plan);
   } else if (facts.io_limits && !facts.swap_devices.empty()) {
     plan.mechanism = VswapMechanism::riops;
     plan.why = facts.programs_why + "; io.max limits the swap-in";
@@ -113,7 +121,9 @@ Result<> write_conf(const VswapSubject& s, std::uint64_t cgroup_id, vz_conf conf
 
 Result<> carry_out(const VswapSubject& s, const VswapPlan& plan) {
   if (auto id = s.cgroups.unified_id()) VZ_TRY(write_conf(s, *id, plan.conf));
-  return write_all_of(s.cgroups, plan.writes);
+  VZ_TRY(write_all_of(s.cgroups, plan.writes));
+  (void)s.cgroups.apply(plan.lifts, nullptr);
+  return {};
 }
 
 void register_container(const VswapSubject& s, Reporter& reporter) {

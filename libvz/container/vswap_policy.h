@@ -42,6 +42,7 @@ struct VswapPlan {
   std::string why;
   std::uint64_t rate = 0;           // pages per second, 0: unlimited
   std::vector<CgroupWrite> writes;  // memory.swap.delay, io.max
+  std::vector<CgroupWrite> lifts;   // what the next best mechanism may have set before this one came
   vz_conf conf{};                   // for the BPF programs; rate 0 where another mechanism does it
 };
 // VSWAP_RATE, else the default; 0: unlimited.

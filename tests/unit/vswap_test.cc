@@ -113,11 +113,13 @@ VswapFacts everything() {
   return f;
 }
 
-std::vector<std::string> lines(const VswapPlan& plan) {
+std::vector<std::string> lines(const std::vector<CgroupWrite>& writes) {
   std::vector<std::string> out;
-  for (const auto& w : plan.writes) out.push_back(w.file + "=" + w.value);
+  for (const auto& w : writes) out.push_back(w.file + "=" + w.value);
   return out;
 }
+
+std::vector<std::string> lines(const VswapPlan& plan) { return lines(plan.writes); }
 
 TEST(PlanVswap, TakesTheBestThatIsThere) {
   auto facts = everything();
@@ -131,12 +133,15 @@ TEST(PlanVswap, TakesTheBestThatIsThere) {
   plan = plan_vswap(Ctid(101), config("VSWAP_RATE=\"2400\"\n"), facts);
   EXPECT_EQ(plan.mechanism, VswapMechanism::module);
   EXPECT_THAT(lines(plan), IsEmpty());
+  EXPECT_THAT(lines(plan.lifts), ElementsAre("io.max=253:0 riops=max", "io.max=8:16 riops=max"))
+      << "of a time when the module was not there";
   EXPECT_EQ(plan.conf.vswap_rate, 2400u);
 
   facts.programs = false;
   plan = plan_vswap(Ctid(101), config("VSWAP_RATE=\"2400\"\n"), facts);
   EXPECT_EQ(plan.mechanism, VswapMechanism::riops);
   EXPECT_THAT(lines(plan), ElementsAre("io.max=253:0 riops=2400", "io.max=8:16 riops=2400"));
+  EXPECT_THAT(lines(plan.lifts), IsEmpty());
   EXPECT_THAT(plan.why, HasSubstr("vz.ko is not loaded"));
   EXPECT_EQ(plan.conf.vswap_rate, 0u);
 

@@ -168,24 +168,6 @@ class Loading(ModuleTest):
             vzmodule.load()
             self.genl = vznetlink.Genl()
 
-    def test_one_of_another_version_is_not_used(self):
-        """vzctl says which versions they are and what to do, and does without."""
-        self.genl.close()
-        unload()
-        run(["insmod", vzmodule.MODULE.with_name("vz-abi99.ko")], check=0)
-        try:
-            row = vzhost.feature("vz.module")
-            self.assertFalse(row["present"])
-            self.assertRegex(row["detail"], r"vz\.ko .* speaks ABI 99, this vz speaks 1")
-            self.assertNotEqual(vzhost.vzctl("vswap", "status", "--json").json()["mechanism"], "module")
-            loaded = run([vzhost.BUILD / "bpf" / "vz-bpf", "status"])
-            self.assertNotIn('"attached":true', loaded.out)
-        finally:
-            unload()
-            vzmodule.load()
-            self.genl = vznetlink.Genl()
-        self.assertTrue(vzhost.feature("vz.module")["present"])
-
     def test_registered_containers_do_not_hold_it(self):
         self.register(Group(self))
         self.genl.close()

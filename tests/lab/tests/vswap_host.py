@@ -455,6 +455,22 @@ def mechanism():
 class Zy_Late(VswapTest):
     """Before anything has loaded the module."""
 
+    def test_a_module_of_another_version_is_not_used(self):
+        """vzctl says which versions they are, and does without."""
+        other = MODULE.with_name("vz-abi99.ko")
+        if not other.exists():
+            self.skipTest(f"no {other}: tests/lab/kmod KERNEL builds it")
+        if pathlib.Path("/sys/module/vz").exists():
+            self.skipTest("the module is loaded already")
+        run(["insmod", other], check=0)
+        self.addCleanup(run, ["rmmod", "vz"], check=0)
+        row = vzhost.feature("vz.module")
+        self.assertFalse(row["present"])
+        self.assertRegex(row["detail"], r"vz\.ko .* speaks ABI 99, this vz speaks 1")
+        self.assertNotEqual(status()["mechanism"], "module")
+        started = vzctl("start", self.create("--ram", "32M", "--swap", "32M"), check=0)
+        self.assertRegex(started.out + started.err, r"speaks ABI 99.*going on without it")
+
     def test_module_that_comes_after_the_container(self):
         if not MODULE.exists():
             self.skipTest(f"no {MODULE}: tests/lab/kmod KERNEL builds it")
