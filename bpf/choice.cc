@@ -29,7 +29,7 @@ constexpr const char* kNotNeeded = "not needed: ";
 struct Substitute {
   const char *program, *instead_of;
 };
-constexpr Substitute kSubstitutes[] = {{"ub_file_before", "ub_file_charge"}};
+constexpr Substitute kSubstitutes[] = {{"ub_file_before", "ub_file_charge"}, {"ub_file_refuse", "ub_file_charge"}};
 
 // Swap-out has two names, one per kernel.
 constexpr const char* kSwapOut = "vswap_out_";
@@ -58,8 +58,23 @@ bool open_to_us(int hook) {
   return fd >= 0;
 }
 
+// Who counts what a module has must be loaded after it.
+struct Module {
+  const char *program, *module;
+};
+constexpr Module kModules[] = {{"ub_iptent_charge", "nf_tables"}};
+
+std::string lacking_module(std::string_view program) {
+  for (const auto& m : kModules)
+    if (program == m.program && ::access((std::string("/sys/module/") + m.module).c_str(), F_OK) != 0)
+      return std::string(m.module) + " was not loaded when this was: modprobe " + m.module +
+             ", then `vz-bpf load` again";
+  return "";
+}
+
 // "" or what this kernel lacks.
 std::string lacking(const btf* types, const bpf_program* program) {
+  if (auto module = lacking_module(bpf_program__name(program)); !module.empty()) return module;
   auto function = function_of(program);
   if (function.empty() || !types) return "";
   int id = btf__find_by_name_kind(types, function.c_str(), BTF_KIND_FUNC);

@@ -9,6 +9,8 @@
  */
 #include "vz_common.h"
 
+#include "ub_events.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
 #define ENOMEM 12
@@ -232,6 +234,7 @@ static __always_inline int reserve(struct debt* debt, __u64 pages) {
   if (held > conf->privvm_limit) {
     __sync_fetch_and_add(&state->privvm_held, -pages);
     __sync_fetch_and_add(&state->privvm_failcnt, 1);
+    tell(debt->container, VZ_UB_PRIVVMPAGES);
     return -ENOMEM;
   }
   __sync_fetch_and_add(&debt->pages, pages);

@@ -12,8 +12,14 @@
  */
 #include "vz_common.h"
 
+#include "ub_events.h"
+#include "ub_group.h"
+#include "ub_rules.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
+#define ENOENT 2
+#define E2BIG 7
 #define EAGAIN 11
 #define ENOMEM 12
 #define EBUSY 16
@@ -186,14 +192,19 @@ static __always_inline bool add_below(__u64* held, __u64 bound, __u64* now) {
   return false;
 }
 
+static __always_inline void refuse(struct vz_ub* ub, __u64 container, __u32 row) {
+  __sync_fetch_and_add(&ub->failcnt[row], 1);
+  tell(container, row);
+}
+
 /* One more; false: that would be more than it may have. */
-static __always_inline bool charge(struct vz_ub* ub, __u32 row, __u64 bound) {
+static __always_inline bool charge(struct vz_ub* ub, __u64 container, __u32 row, __u64 bound) {
   __u64 now;
 
   if (bound >= VZ_UB_UNLIMITED) {
     now = __sync_fetch_and_add(&ub->held[row], 1) + 1;
   } else if (!add_below(&ub->held[row], bound, &now)) {
-    __sync_fetch_and_add(&ub->failcnt[row], 1);
+    refuse(ub, container, row);
     return false;
   }
   note_maximum(&ub->maxheld[row], now);
@@ -204,6 +215,32 @@ static __always_inline void uncharge(__u64 container, __u32 row) {
   struct vz_ub* ub = bpf_map_lookup_elem(&vz_ub, &container);
 
   if (ub) __sync_fetch_and_add(&ub->held[row], -1);
+}
+
+/*
+ * A map may be busy: since 6.15 its locks give up when they are waited for too long, as where the CPU of who holds one
+ * does not run for a while (virtual machines).
+ */
+#define TRIES 8
+
+static __always_inline long remember(void* map, __u64* object, struct owner* owner) {
+  long error = 0;
+
+  for (int i = 0; i < TRIES; i++) {
+    error = bpf_map_update_elem(map, object, owner, BPF_NOEXIST);
+    if (!error || error == -EEXIST || error == -E2BIG) break;
+  }
+  return error;
+}
+
+static __always_inline bool forget(void* map, __u64* object) {
+  for (int i = 0; i < TRIES; i++) {
+    long error = bpf_map_delete_elem(map, object);
+
+    if (!error) return true;
+    if (error == -ENOENT) break;
+  }
+  return false;
 }
 
 /* The container pays for the object from now on. false: it may not have more. */
@@ -219,8 +256,8 @@ static __always_inline bool own(void* map, __u64 object, __u64 container, __u32 
     __sync_fetch_and_add(&ub->uncounted, 1);
     return true;
   }
-  if (!charge(ub, row, bound)) return false;
-  error = bpf_map_update_elem(map, &object, &owner, BPF_NOEXIST);
+  if (!charge(ub, container, row, bound)) return false;
+  error = remember(map, &object, &owner);
   if (!error) return true;
   __sync_fetch_and_add(&ub->held[row], -1);
   if (error != -EEXIST) __sync_fetch_and_add(&ub->uncounted, 1);
@@ -235,7 +272,7 @@ static __always_inline void disown(void* map, __u64 object) {
   if (!owner) return;
   container = owner->container;
   row = owner->row;
-  if (row < VZ_UB_RESOURCES && !bpf_map_delete_elem(map, &object)) uncharge(container, row);
+  if (forget(map, &object) && row < VZ_UB_RESOURCES) uncharge(container, row);
 }
 
 /* numfile ------------------------------------------------------------------------------------------------------- */
@@ -257,27 +294,41 @@ SEC("?lsm/file_alloc_security")
 int BPF_PROG(ub_file_charge, struct file* file, int ret) { return ret ? ret : charge_file(file); }
 
 /*
- * Where that hook is closed to us (7.2), the function around it, in front of which a program may be left out when
- * another task is suspended in it. So it lets nobody suspend it, and there are two: who slips through the first is met
- * by the second.
+ * Where that hook is closed to us (7.2) two kinds of programs share its work: one that is never left out, but cannot
+ * refuse, decides and counts; others do what it said. These may be left out where another task is suspended in them, so
+ * they are short, and there are three of them. Not even then is a file lost that the container may have.
  */
-void bpf_preempt_disable(void) __ksym __weak;
-void bpf_preempt_enable(void) __ksym __weak;
+#define REFUSED VZ_UB_RESOURCES /* in place of a row */
 
-#define CHARGE_FILE_BEFORE(name)                   \
-  SEC("?fmod_ret/security_file_alloc")             \
-  int BPF_PROG(name, struct file* file, int ret) { \
-    int error;                                     \
-                                                   \
-    if (ret) return ret;                           \
-    bpf_preempt_disable();                         \
-    error = charge_file(file);                     \
-    bpf_preempt_enable();                          \
-    return error;                                  \
+SEC("?kprobe.multi/security_file_alloc")
+int ub_file_before(struct pt_regs* ctx) {
+  __u64 container = current_home(), object = ctx->di;
+  struct owner refused = {container, REFUSED, 0};
+
+  if (!container || bpf_map_lookup_elem(&vz_ub_file, &object)) return 0;
+  if (!own(&vz_ub_file, object, container, VZ_UB_NUMFILE, HARD)) remember(&vz_ub_file, &object, &refused);
+  return 0;
+}
+
+static __always_inline int end_refused(struct owner* owner, struct file* file) {
+  __u64 object = (__u64)file;
+
+  return owner->row == REFUSED && forget(&vz_ub_file, &object) ? -ENFILE : 0;
+}
+
+#define REFUSE_FILE(name, otherwise)                                 \
+  SEC("?fmod_ret/security_file_alloc")                               \
+  int BPF_PROG(name, struct file* file, int ret) {                   \
+    __u64 object = (__u64)file;                                      \
+    struct owner* owner = bpf_map_lookup_elem(&vz_ub_file, &object); \
+                                                                     \
+    if (ret) return ret;                                             \
+    return owner ? end_refused(owner, file) : otherwise;             \
   }
 
-CHARGE_FILE_BEFORE(ub_file_before1)
-CHARGE_FILE_BEFORE(ub_file_before2)
+REFUSE_FILE(ub_file_refuse1, charge_file(file)) /* should the one above be missing */
+REFUSE_FILE(ub_file_refuse2, 0)
+REFUSE_FILE(ub_file_refuse3, 0)
 
 /* numtcpsock, numothersock ---------------------------------------------------------------------------------------- */
 
@@ -459,7 +510,7 @@ static __always_inline int may_unlock(__u64 container) {
   __u64 bound = bound_of(container, VZ_UB_NUMFLOCK, SOFT);
 
   if (!ub || ub->held[VZ_UB_NUMFLOCK] <= bound + bound / 8 + 16) return 0;
-  __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMFLOCK], 1);
+  refuse(ub, container, VZ_UB_NUMFLOCK);
   return -ENOLCK;
 }
 
@@ -479,7 +530,7 @@ int BPF_PROG(ub_flock_ask, struct file* file, unsigned int type, int ret) {
   if (!ub || !mine) return 0;
   if (mine->lock_container == container) return 0;
   forget_lock(mine);
-  if (!charge(ub, VZ_UB_NUMFLOCK, bound_of(container, VZ_UB_NUMFLOCK, HARD))) return -ENOLCK;
+  if (!charge(ub, container, VZ_UB_NUMFLOCK, bound_of(container, VZ_UB_NUMFLOCK, HARD))) return -ENOLCK;
   mine->lock_container = container;
   return 0;
 }
@@ -495,7 +546,7 @@ int BPF_PROG(ub_flock_charge, struct file_lock* lock, struct file_lock* request)
   if (mine && mine->lock_container) {
     owner.container = mine->lock_container;
     mine->lock_container = 0;
-    if (!bpf_map_update_elem(&vz_ub_flock, &object, &owner, BPF_NOEXIST)) return 0;
+    if (!remember(&vz_ub_flock, &object, &owner)) return 0;
     uncharge(owner.container, VZ_UB_NUMFLOCK);
     ub = bpf_map_lookup_elem(&vz_ub, &owner.container);
     if (ub && !bpf_map_lookup_elem(&vz_ub_flock, &object)) __sync_fetch_and_add(&ub->uncounted, 1);
@@ -564,7 +615,7 @@ int ub_pty_new(struct pt_regs* ctx) {
   if (!owner) return 0;
   copy = *owner;
   disown(&vz_ub_pty, terminal); /* of one whose end was missed */
-  if (!bpf_map_update_elem(&vz_ub_pty, &terminal, &copy, BPF_NOEXIST)) bpf_map_delete_elem(&vz_ub_pty, &file);
+  if (!remember(&vz_ub_pty, &terminal, &copy)) forget(&vz_ub_pty, &file);
   return 0;
 }
 
@@ -698,14 +749,46 @@ int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginf
   mine->signal = sig;
   if (add_below(&ub->held[VZ_UB_NUMSIGINFO], bound, &now)) return 0;
   end_sending(mine);
-  __sync_fetch_and_add(&ub->failcnt[VZ_UB_NUMSIGINFO], 1);
+  refuse(ub, container, VZ_UB_NUMSIGINFO);
   return -EAGAIN;
+}
+
+/* numiptent ---------------------------------------------------------------------------------------------------------
+ */
+
+/*
+ * Rules come and go in transactions that no program sees the end of. So they are counted where they are asked for: what
+ * the network namespace has, and what this message would add. Two at the same moment may both find room.
+ */
+/* Not static: so the verifier looks at it once, and not once for each way that leads here. */
+__noinline int has_room(__u64 net, __u64 messages, __u32 length, __u64 bound) {
+  __u64 asked = new_rules(messages, length);
+
+  return !asked || rules_of((struct net*)net) + asked <= bound;
+}
+
+SEC("?lsm/netlink_send")
+int BPF_PROG(ub_iptent_charge, struct sock* sk, struct sk_buff* skb, int ret) {
+  __u64 container, bound;
+  struct vz_ub* ub;
+
+  if (ret || sk->sk_protocol != NETLINK_NETFILTER) return ret;
+  container = current_home();
+  bound = container ? bound_of(container, VZ_UB_NUMIPTENT, HARD) : VZ_UB_UNLIMITED;
+  if (bound >= VZ_UB_UNLIMITED) return 0;
+  ub = bpf_map_lookup_elem(&vz_ub, &container);
+  if (!ub) return 0;
+  if (has_room((__u64)BPF_CORE_READ(sk, __sk_common.skc_net.net), (__u64)BPF_CORE_READ(skb, data),
+               BPF_CORE_READ(skb, len), bound))
+    return 0;
+  refuse(ub, container, VZ_UB_NUMIPTENT);
+  return -ENOMEM;
 }
 
 /* What has to be walked when somebody reads -------------------------------------------------------------------------
  */
 
-enum walked { WALKED_TCPSND, WALKED_TCPRCV, WALKED_OTHER, WALKED_DGRAM, WALKED_SIGNALS, WALKED };
+enum walked { WALKED_TCPSND, WALKED_TCPRCV, WALKED_OTHER, WALKED_DGRAM, WALKED_SIGNALS, WALKED_RULES, WALKED };
 
 struct sums {
   __u64 of[WALKED];
@@ -758,7 +841,22 @@ static long add_socket(void* map, __u64* object, struct owner* owner, void* ctx)
   return 0;
 }
 
-static __always_inline void add_signals(void) {
+#define SIGNAL_UNKILLABLE 0x40 /* include/linux/sched/signal.h */
+
+/* The first one met is the container's: others are of namespaces in it, and were born later. */
+static __always_inline bool is_init(struct task_struct* task) {
+  return task->pid == task->tgid && BPF_CORE_READ(task, signal, flags) & SIGNAL_UNKILLABLE;
+}
+
+static __always_inline void add_rules(struct task_struct* task, struct sums* sums) {
+  struct net* net;
+
+  if (sums->of[WALKED_RULES] || !is_init(task)) return;
+  net = BPF_CORE_READ(task, nsproxy, net_ns);
+  if (net) sums->of[WALKED_RULES] = rules_of(net) + 1; /* known */
+}
+
+static __always_inline void add_tasks(void) {
   struct bpf_iter_task all;
   struct task_struct* task;
 
@@ -768,7 +866,9 @@ static __always_inline void add_signals(void) {
     __u64 container = home_of(task);
     struct sums* sums = container ? bpf_map_lookup_elem(&vz_ub_sums, &container) : NULL;
 
-    if (sums) sums->of[WALKED_SIGNALS] += signals_of(task);
+    if (!sums) continue;
+    sums->of[WALKED_SIGNALS] += signals_of(task);
+    add_rules(task, sums);
   }
   bpf_iter_task_destroy(&all);
   bpf_rcu_read_unlock();
@@ -790,6 +890,7 @@ static long end_sums(void* map, __u64* container, struct vz_ub* ub, void* ctx) {
     show(ub, VZ_UB_OTHERSOCKBUF, sums->of[WALKED_OTHER]);
     show(ub, VZ_UB_DGRAMRCVBUF, sums->of[WALKED_DGRAM]);
     show(ub, VZ_UB_NUMSIGINFO, sums->of[WALKED_SIGNALS]);
+    if (sums->of[WALKED_RULES]) show(ub, VZ_UB_NUMIPTENT, sums->of[WALKED_RULES] - 1);
     bpf_map_delete_elem(&vz_ub_sums, &id);
   }
   if (state) {
@@ -808,8 +909,23 @@ int ub_refresh(void* ctx) {
   if (!walking || __sync_val_compare_and_swap(walking, 0, 1)) return -EBUSY;
   bpf_for_each_map_elem(&vz_ub, begin_sums, NULL, 0);
   bpf_for_each_map_elem(&vz_ub_sock, add_socket, NULL, 0);
-  add_signals();
+  add_tasks();
   bpf_for_each_map_elem(&vz_ub, end_sums, NULL, 0);
   __sync_lock_test_and_set(walking, 0);
+  return 0;
+}
+
+SEC("syscall")
+int ub_groups(void* ctx) {
+  bpf_for_each_map_elem(&vz_ub, read_group, NULL, 0);
+  return 0;
+}
+
+/* Told to subscribers; the group's own counter has it already. */
+SEC("tp_btf/mark_victim")
+int BPF_PROG(ub_oom_kill, struct task_struct* victim) {
+  __u64 container = home_of(victim);
+
+  if (container) tell(container, VZ_UB_OOMGUARPAGES);
   return 0;
 }

@@ -33,6 +33,9 @@ enum bpf_map_type {
   BPF_MAP_TYPE_HASH = 1,
   BPF_MAP_TYPE_ARRAY = 2,
   BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+  BPF_MAP_TYPE_LRU_HASH = 9,
+  BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+  BPF_MAP_TYPE_RINGBUF = 27,
   BPF_MAP_TYPE_TASK_STORAGE = 29,
   BPF_MAP_TYPE_CGRP_STORAGE = 32,
 };
@@ -91,13 +94,38 @@ struct css_set {
 struct page_counter {
   atomic_long_t usage;
   unsigned long max;
+  unsigned long watermark;
   struct page_counter* parent;
+};
+
+/* Values differ with the configuration, as above. */
+enum node_stat_item {
+  NR_UNEVICTABLE,
+  NR_SHMEM,
+  NR_SLAB_RECLAIMABLE_B,
+};
+
+enum memcg_stat_item {
+  MEMCG_KMEM,
+};
+
+enum memcg_memory_event {
+  MEMCG_MAX,
+  MEMCG_OOM_KILL,
+  MEMCG_SWAP_MAX,
+};
+
+struct memcg_vmstats {
+  long state[1];
 };
 
 struct mem_cgroup {
   struct cgroup_subsys_state css;
   struct page_counter memory;
   struct page_counter swap;
+  struct memcg_vmstats* vmstats;
+  atomic_long_t memory_events[1];
+  atomic_long_t memory_events_local[1];
 };
 
 struct obj_cgroup {
@@ -110,7 +138,10 @@ struct mem_cgroup___with_objcg {
 };
 
 struct pids_cgroup {
+  struct cgroup_subsys_state css;
   atomic64_t counter;
+  s64 watermark;
+  atomic64_t events[1];
 };
 
 struct mm_struct {
@@ -142,8 +173,45 @@ struct sigpending {
 };
 
 struct signal_struct {
+  unsigned int flags;
   struct sigpending shared_pending;
 };
+
+struct net_generic;
+
+struct net {
+  struct net_generic* gen;
+};
+
+struct nsproxy {
+  struct net* net_ns;
+};
+
+/* Of modules: nf_tables, x_tables. */
+struct nftables_pernet {
+  struct list_head tables;
+};
+
+struct nft_table {
+  struct list_head list;
+  struct list_head chains;
+};
+
+struct nft_chain {
+  struct list_head rules;
+  struct list_head list;
+};
+
+struct xt_table_info {
+  unsigned int number;
+};
+
+struct xt_table {
+  struct list_head list;
+  struct xt_table_info* private;
+};
+
+struct xt_pernet {};
 
 struct kernel_siginfo {
   int si_code;
@@ -156,6 +224,7 @@ struct task_struct {
   int tgid;
   struct mm_struct* mm;
   struct css_set* cgroups;
+  struct nsproxy* nsproxy;
   struct signal_struct* signal;
   struct sigpending pending;
 };
@@ -228,8 +297,13 @@ typedef struct {
   atomic_t refs;
 } refcount_t;
 
+typedef struct {
+  struct net* net;
+} possible_net_t;
+
 struct sock_common {
   unsigned short skc_family;
+  possible_net_t skc_net;
 };
 
 struct sock {
@@ -245,6 +319,11 @@ struct sock {
 
 struct socket {
   struct sock* sk;
+};
+
+struct sk_buff {
+  unsigned int len;
+  unsigned char* data;
 };
 
 struct pts_fs_info;

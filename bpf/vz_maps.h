@@ -95,6 +95,39 @@ struct vz_ub {
   __u64 uncounted; /* objects for which the kernel or a map had no room: they exist and are in no row */
 };
 
+enum vz_ub_group_has {
+  VZ_UB_HAS_MEMORY = 1, /* the group has that controller itself */
+  VZ_UB_HAS_PIDS = 2,
+  VZ_UB_KNOWS_NFT = 4, /* of all groups: numiptent counts rules of nf_tables, */
+  VZ_UB_KNOWS_XT = 8,  /* of x_tables */
+};
+
+/*
+ * Map "vz_ub_group", hash by cgroup id: what the control group of a container counts, as its files would say. Written
+ * by the program ub_groups, whenever somebody runs it, for each entry of vz_ub. In bytes and objects.
+ */
+struct vz_ub_group {
+  __u64 has; /* enum vz_ub_group_has; the others are zero */
+  __u64 kernel, unevictable, shmem, slab_reclaimable;
+  __u64 ram, ram_peak, ram_hits; /* hits: how often its own limit was met */
+  __u64 swap, swap_peak, swap_hits;
+  __u64 oom_kills;
+  __u64 processes, processes_peak, processes_hits;
+};
+
+/*
+ * Map "vz_ub_rings", array of ring buffers: one per subscriber, who puts it there. Into each of them goes a struct
+ * vz_ub_event when something was refused, or killed for want of memory; not each time when it happens often.
+ */
+#define VZ_UB_SUBSCRIBERS 8
+#define VZ_UB_RING_SIZE 16384
+
+struct vz_ub_event {
+  __u64 container; /* cgroup id */
+  __u32 row;       /* enum vz_ub_resource; VZ_UB_OOMGUARPAGES: a process was killed */
+  __u32 pad;
+};
+
 /* Map "vz_ub_stamp", array of one __u64: written with another value after each new entry of vz_ub, by libvz. */
 
 /*

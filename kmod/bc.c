@@ -208,12 +208,13 @@ int vz_show_bc_vmaux(struct seq_file *m, void *unused)
 int vz_show_bc_meminfo(struct seq_file *m, void *unused)
 {
 	struct vz_view view;
+	int ret;
 
 	if (!vz_bc_view(m, &view))
 		return -ENOENT;
-	vz_show_meminfo_of(m, &view);
+	ret = vz_show_meminfo_of(m, &view);
 	vz_view_put(&view);
-	return 0;
+	return ret;
 }
 
 /* Not of OpenVZ, whose /proc/PID/status says the same: pid here, pid inside. */

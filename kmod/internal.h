@@ -217,7 +217,7 @@ int vz_show_uptime(struct seq_file *m, void *unused);
 int vz_show_loadavg(struct seq_file *m, void *unused);
 int vz_show_cpuinfo(struct seq_file *m, void *unused);
 int vz_show_swaps(struct seq_file *m, void *unused);
-void vz_show_meminfo_of(struct seq_file *m, const struct vz_view *view);
+int vz_show_meminfo_of(struct seq_file *m, const struct vz_view *view);
 u64 vz_uptime_ns(const struct vz_view *view);
 u64 vz_idle_ns(const struct vz_view *view, const struct vz_cpu_time *used);
 

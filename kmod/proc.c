@@ -57,7 +57,8 @@ u64 vz_idle_ns(const struct vz_view *view, const struct vz_cpu_time *used)
 struct vz_meminfo {
 	unsigned long total, free, swap_total, swap_free;
 	unsigned long lru[NR_LRU_LISTS];
-	unsigned long anon, file, kernel;
+	unsigned long anon, file, shmem, mapped, dirty, writeback, swapcached;
+	unsigned long reclaimable, unreclaimable, stacks, tables, percpu;
 };
 
 /* The host's swap bounds what a container is promised. */
@@ -73,33 +74,77 @@ static unsigned long vz_host_swap(void)
 	return pages;
 }
 
-static bool vz_meminfo_of(const struct vz_view *view, struct vz_meminfo *info)
+static void vz_add_totals(struct mem_cgroup *memcg, struct vz_meminfo *info)
 {
-	struct mem_cgroup *memcg = vz_memcg_get(view->cgrp);
 	struct vz_memory memory;
-	unsigned long lru = 0;
-	enum lru_list list;
 
-	if (!memcg)
-		return false;
 	vz_memory_of(memcg, &memory);
-	vz_memcg_lru(memcg, info->lru);
-	vz_memcg_put(memcg);
 	info->total = min(memory.ram_limit, totalram_pages());
 	info->free = info->total - min(info->total, memory.ram_usage);
 	info->swap_total = min(memory.swap_limit, vz_host_swap());
 	info->swap_free = info->swap_total - min(info->swap_total, memory.swap_usage);
-	info->anon = info->lru[LRU_ACTIVE_ANON] + info->lru[LRU_INACTIVE_ANON];
-	info->file = info->lru[LRU_ACTIVE_FILE] + info->lru[LRU_INACTIVE_FILE];
-	for_each_lru(list)
-		lru += info->lru[list];
-	info->kernel = memory.ram_usage - min(memory.ram_usage, lru);
-	return true;
+}
+
+/* What only the kernel's own text tells of a memcg: in bytes there, in pages here. */
+static int vz_add_stat(struct mem_cgroup *memcg, struct vz_meminfo *info)
+{
+	const struct {
+		const char *key;
+		unsigned long *pages;
+	} rows[] = {
+		{ "anon ", &info->anon },
+		{ "file ", &info->file },
+		{ "shmem ", &info->shmem },
+		{ "file_mapped ", &info->mapped },
+		{ "file_dirty ", &info->dirty },
+		{ "file_writeback ", &info->writeback },
+		{ "swapcached ", &info->swapcached },
+		{ "slab_reclaimable ", &info->reclaimable },
+		{ "slab_unreclaimable ", &info->unreclaimable },
+		{ "kernel_stack ", &info->stacks },
+		{ "pagetables ", &info->tables },
+		{ "percpu ", &info->percpu },
+	};
+	struct vz_cgfile *file = vz_cgfile_new();
+	const char *text;
+	unsigned int n;
+
+	if (!file)
+		return -ENOMEM;
+	text = vz_cgfile_text(file, memcg->css.cgroup, memory_cgrp_id, "stat");
+	for (n = 0; n < ARRAY_SIZE(rows); n++)
+		*rows[n].pages = vz_host_value(text, rows[n].key) / PAGE_SIZE;
+	vz_cgfile_free(file);
+	return text ? 0 : -ENOENT;
+}
+
+/* -ENODATA where the host's memory is the container's. */
+static int vz_meminfo_of(const struct vz_view *view, struct vz_meminfo *info)
+{
+	struct mem_cgroup *memcg = vz_memcg_get(view->cgrp);
+	int ret;
+
+	if (!memcg)
+		return -ENODATA;
+	vz_add_totals(memcg, info);
+	vz_memcg_lru(memcg, info->lru);
+	ret = vz_add_stat(memcg, info);
+	vz_memcg_put(memcg);
+	return ret;
 }
 
 static void vz_put_kb(struct seq_file *m, const char *key, unsigned long pages)
 {
 	seq_printf(m, "%-15s %8lu kB\n", key, pages * VZ_KB_PER_PAGE);
+}
+
+/* Without making room for anything else: what nobody uses, and what can be had again. */
+static unsigned long vz_available(const struct vz_meminfo *info)
+{
+	unsigned long pages = info->free + info->reclaimable;
+
+	pages += info->lru[LRU_ACTIVE_FILE] + info->lru[LRU_INACTIVE_FILE];
+	return min(info->total, pages);
 }
 
 /* The rows that tools read, in the host's order. */
@@ -109,10 +154,10 @@ static void vz_put_meminfo(struct seq_file *m, const struct vz_meminfo *info)
 
 	vz_put_kb(m, "MemTotal:", info->total);
 	vz_put_kb(m, "MemFree:", info->free);
-	vz_put_kb(m, "MemAvailable:", min(info->total, info->free + info->file));
+	vz_put_kb(m, "MemAvailable:", vz_available(info));
 	vz_put_kb(m, "Buffers:", 0);
-	vz_put_kb(m, "Cached:", info->file);
-	vz_put_kb(m, "SwapCached:", 0);
+	vz_put_kb(m, "Cached:", info->file - min(info->file, info->swapcached));
+	vz_put_kb(m, "SwapCached:", info->swapcached);
 	vz_put_kb(m, "Active:", lru[LRU_ACTIVE_ANON] + lru[LRU_ACTIVE_FILE]);
 	vz_put_kb(m, "Inactive:", lru[LRU_INACTIVE_ANON] + lru[LRU_INACTIVE_FILE]);
 	vz_put_kb(m, "Active(anon):", lru[LRU_ACTIVE_ANON]);
@@ -123,41 +168,47 @@ static void vz_put_meminfo(struct seq_file *m, const struct vz_meminfo *info)
 	vz_put_kb(m, "Mlocked:", lru[LRU_UNEVICTABLE]);
 	vz_put_kb(m, "SwapTotal:", info->swap_total);
 	vz_put_kb(m, "SwapFree:", info->swap_free);
-	vz_put_kb(m, "Dirty:", 0);
-	vz_put_kb(m, "Writeback:", 0);
+	vz_put_kb(m, "Dirty:", info->dirty);
+	vz_put_kb(m, "Writeback:", info->writeback);
 	vz_put_kb(m, "AnonPages:", info->anon);
-	vz_put_kb(m, "Mapped:", 0);
-	vz_put_kb(m, "Shmem:", 0);
-	vz_put_kb(m, "KReclaimable:", 0);
-	vz_put_kb(m, "Slab:", info->kernel);
-	vz_put_kb(m, "SReclaimable:", 0);
-	vz_put_kb(m, "SUnreclaim:", info->kernel);
+	vz_put_kb(m, "Mapped:", info->mapped);
+	vz_put_kb(m, "Shmem:", info->shmem);
+	vz_put_kb(m, "KReclaimable:", info->reclaimable);
+	vz_put_kb(m, "Slab:", info->reclaimable + info->unreclaimable);
+	vz_put_kb(m, "SReclaimable:", info->reclaimable);
+	vz_put_kb(m, "SUnreclaim:", info->unreclaimable);
+	vz_put_kb(m, "KernelStack:", info->stacks);
+	vz_put_kb(m, "PageTables:", info->tables);
 	vz_put_kb(m, "CommitLimit:", info->total + info->swap_total);
+	vz_put_kb(m, "Percpu:", info->percpu);
 }
 
 /* Nothing for one that has no memory controller of its own. */
-void vz_show_meminfo_of(struct seq_file *m, const struct vz_view *view)
+int vz_show_meminfo_of(struct seq_file *m, const struct vz_view *view)
 {
 	struct vz_meminfo info;
+	int ret = vz_meminfo_of(view, &info);
 
-	if (vz_meminfo_of(view, &info))
+	if (!ret)
 		vz_put_meminfo(m, &info);
+	return ret == -ENODATA ? 0 : ret;
 }
 
 int vz_show_meminfo(struct seq_file *m, void *unused)
 {
 	struct vz_meminfo info;
 	struct vz_view view;
-	bool found;
+	int ret;
 
 	if (!vz_view_get(&view))
 		return vz_show_host(m, "meminfo");
-	found = vz_meminfo_of(&view, &info);
+	ret = vz_meminfo_of(&view, &info);
 	vz_view_put(&view);
-	if (!found)
+	if (ret == -ENODATA)
 		return vz_show_host(m, "meminfo");
-	vz_put_meminfo(m, &info);
-	return 0;
+	if (!ret)
+		vz_put_meminfo(m, &info);
+	return ret;
 }
 
 static u64 vz_ticks(u64 ns)
@@ -301,16 +352,18 @@ int vz_show_cpuinfo(struct seq_file *m, void *unused)
 
 int vz_show_swaps(struct seq_file *m, void *unused)
 {
+	struct mem_cgroup *memcg;
 	struct vz_meminfo info;
 	struct vz_view view;
-	bool found;
 
 	if (!vz_view_get(&view))
 		return vz_show_host(m, "swaps");
-	found = vz_meminfo_of(&view, &info);
+	memcg = vz_memcg_get(view.cgrp);
 	vz_view_put(&view);
-	if (!found)
+	if (!memcg)
 		return vz_show_host(m, "swaps");
+	vz_add_totals(memcg, &info);
+	vz_memcg_put(memcg);
 	seq_puts(m, "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
 	if (info.swap_total)
 		seq_printf(m, "%-39s partition\t%lu\t\t%lu\t\t-1\n", "virtual",

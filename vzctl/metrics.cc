@@ -10,6 +10,7 @@
 
 #include <vz/beancounters.h>
 #include <vz/container.h>
+#include <vz/migrate.h>
 #include <vz/pressure.h>
 #include <vz/quota.h>
 #include <vz/usage.h>
@@ -39,6 +40,7 @@ struct Snapshot {
   std::vector<vz::ContainerInfo> containers;
   std::vector<Running> running;
   std::vector<vz::UsageReport> usage;
+  std::vector<vz::MigrationStatus> migrations;
 };
 
 std::vector<vz::UbSnapshot> read_beancounters(const vz::Host& host, const std::vector<vz::Ctid>& ids) {
@@ -51,6 +53,7 @@ vz::Result<Snapshot> read_snapshot(const vz::Host& host) {
   Snapshot out;
   out.containers = VZ_TRY(vz::list_containers(host, true));
   out.usage = VZ_TRY(vz::read_usage(host, true));
+  out.migrations = vz::list_migrations(host);
   std::vector<vz::ContainerInfo> running;
   std::vector<vz::Ctid> ids;
   for (const auto& ct : out.containers) {
@@ -81,6 +84,12 @@ void add_containers(MetricText& text, const Snapshot& s) {
     text.add(of(ct.id, {{"name", ct.config.get("NAME").value_or("")}}), std::uint64_t{1});
   text.family("vz_container_running", Type::gauge, "", "1: the container runs.");
   for (const auto& ct : s.containers) text.add(of(ct.id), std::uint64_t{ct.status.running});
+}
+
+void add_migrations(MetricText& text, const Snapshot& s) {
+  text.family("vz_migration", Type::gauge, "",
+              "1: a migration is in that phase, or was left in it (vzctl migrate --resolve).");
+  for (const auto& m : s.migrations) text.add(of(m.id, {{"side", m.side}, {"phase", m.phase}}), std::uint64_t{1});
 }
 
 void add_usage(MetricText& text, const Snapshot& s) {
@@ -287,6 +296,7 @@ vz::Result<std::string> render_metrics(const vz::Host& host) {
   Snapshot s = VZ_TRY(read_snapshot(host));
   MetricText text;
   add_containers(text, s);
+  add_migrations(text, s);
   add_usage(text, s);
   add_network(text, s);
   add_readings(text, s);

@@ -33,7 +33,7 @@ constexpr Option kMigrateOptions[] = {
     {"--ssh", "OPTIONS", "More options for ssh, in one word"},
     {"--transport", "COMMAND",
      "Command whose standard input and output reach `vzctl agent` on the other host, instead of ssh"},
-    {"--force", nullptr, "Go on where only a limit cannot be enforced there"},
+    {"--force", nullptr, "Go on though limits, processor or memory there are not what it needs"},
     {"-t,--times", nullptr, "Say how long each part took"},
     {"-j,--json", nullptr, "Print a report as JSON"},
     {"--resolve", nullptr, "After a failure: ask the other host how far it is, and finish"},
@@ -48,7 +48,7 @@ constexpr Option kVzmigrateOptions[] = {
     {"--transport", "COMMAND",
      "Command whose standard input and output reach `vzctl agent` on the other host, instead of ssh"},
     {"--check-only,--dry-run", nullptr, "Make all checks on both hosts and change nothing"},
-    {"-f,--nodeps", nullptr, "Go on where only a limit cannot be enforced there"},
+    {"-f,--nodeps", nullptr, "Go on though limits, processor or memory there are not what it needs"},
     {"-t,--times", nullptr, "Say how long each part took"},
     {"--live,--online", nullptr,
      "Move it with its memory and connections: it stands still for a moment and goes on there"},
@@ -65,13 +65,16 @@ std::vector<std::string> words_of(const std::string& text) {
   return {std::istream_iterator<std::string>(in), {}};
 }
 
-// BatchMode: a question could not be answered here; "--": a host's name is never an option.
+// BatchMode: a question could not be answered here; "--": a host's name is never an option. A host that does not answer
+// any more is given up after twenty seconds, not after TCP's quarter of an hour: a container may stand still meanwhile.
+// Of options that are given twice, ssh takes the first.
 std::vector<std::string> transport_to(const std::string& host, const Options& options) {
   if (const std::string* command = options.last("--transport")) return words_of(*command);
   std::vector<std::string> argv = {"ssh", "-T", "-o", "BatchMode=yes"};
   for (const auto& more : options.all("--ssh"))
     for (auto& word : words_of(more)) argv.push_back(std::move(word));
-  argv.insert(argv.end(), {"--", host, "vzctl", "agent"});
+  argv.insert(argv.end(), {"-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=4",
+                           "--", host, "vzctl", "agent"});
   return argv;
 }
 

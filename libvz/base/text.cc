@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/base/text.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace vz {
@@ -55,6 +56,15 @@ Result<std::uint64_t> parse_u64(std::string_view text) {
   if (ec != std::errc() || end != text.data() + text.size() || text.empty())
     return fail(Code::bad_value, "not a number: '" + std::string(text) + "'");
   return value;
+}
+
+std::string_view line_value(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    auto line = text.substr(0, text.find('\n'));
+    if (line.starts_with(key)) return trim(line.substr(key.size()));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+  }
+  return {};
 }
 
 std::string unescape_octal(std::string_view text) {

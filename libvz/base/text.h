@@ -19,6 +19,10 @@ std::string join(const std::vector<std::string>& parts, std::string_view sep);
 // A decimal number, digits only, no sign; nothing else may follow. Code::bad_value, also on overflow.
 Result<std::uint64_t> parse_u64(std::string_view text);
 
+// Of the first line that starts with `key` ("Uid:", "usage_usec "): what follows, without the blanks around it; "" when
+// there is none.
+std::string_view line_value(std::string_view text, std::string_view key);
+
 // /proc/self/mountinfo and /proc/swaps write blank, tab, newline and backslash as \ooo; everything else stays.
 std::string unescape_octal(std::string_view text);
 

@@ -56,7 +56,7 @@ void add_feature_device(const char* name, unsigned major, unsigned minor, Access
 Result<Access> plan_access(const Config& config) {
   Access access;
   access.sandbox.nesting = feature_on(config, "nesting");
-  access.sandbox.ask_quota = wants_user_quota(config);
+  if (wants_user_quota(config)) access.sandbox.quota = QuotaCalls::asked;
   access.sandbox.capabilities =
       VZ_TRY(apply_capability_changes(default_capabilities(), config.get("CAPABILITY").value_or("")));
   access.nodes = {{"null", 'c', 1, 3, 0666},   {"zero", 'c', 1, 5, 0666},    {"full", 'c', 1, 7, 0666},

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// Events of beancounters. Refusals are found by comparing counters at an interval; the kernel tells of OOM kills by
-// changing memory.events, which wakes the reader at once on cgroup v2.
+// Events of beancounters: found by comparing counters at an interval, and whenever the kernel says that there is
+// something: BPF programs by a ring buffer, control groups by changing memory.events and pids.events (cgroup v2).
 #include "libvz/container/beancounter_events.h"
 
 #include <algorithm>
 #include <deque>
 
 #include "libvz/kernel/cgroup.h"
+#include "libvz/kernel/cgroup_file.h"
 #include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/file_watch.h"
+#include "libvz/kernel/ub_ring.h"
 
 namespace vz {
 
@@ -88,16 +90,33 @@ std::vector<UbEvent> UbComparison::next(const std::vector<UbSnapshot>& now) {
   return out;
 }
 
+std::vector<UbEvent> UbComparison::some(const std::vector<UbSnapshot>& now) {
+  std::vector<UbEvent> out;
+  for (const auto& s : now) {
+    auto before = last_.find(s.id);
+    if (before == last_.end()) continue;
+    compare(before->second, s, out);
+    cross(s, true, out);
+    before->second = s;
+  }
+  return out;
+}
+
 struct UbEvents::Impl {
   UbEventOptions options;
+  CgroupHost cgroups;
   Beancounters counters;
   UbComparison comparison;
   FileWatch watch;
-  std::string groups;  // of cgroup v2 memory; "": nobody notifies
-  std::map<Ctid, int> watches;
+  std::string groups;          // of cgroup v2 memory; "": nobody notifies
+  std::optional<UbRing> ring;  // nullopt: the programs are not loaded, or too many subscribe
+  std::map<Ctid, std::vector<int>> watches;
+  std::map<std::uint64_t, Ctid> containers;  // by cgroup id, as far as they were needed
   std::deque<UbEvent> pending;
 
   Result<> look();
+  Result<> look_at(const std::vector<vz_ub_event>& told);
+  std::optional<Ctid> container_of(std::uint64_t group);
   void watch_containers(const std::vector<UbSnapshot>& now);
   UbParts wanted() const;
 };
@@ -113,17 +132,20 @@ UbParts UbEvents::Impl::wanted() const {
 
 void UbEvents::Impl::watch_containers(const std::vector<UbSnapshot>& now) {
   if (groups.empty()) return;
-  std::map<Ctid, int> still;
+  std::map<Ctid, std::vector<int>> still;
   for (const auto& s : now) {
     auto known = watches.find(s.id);
     if (known != watches.end()) {
       still.insert(*known);
-    } else if (auto added = watch.add(groups + "/" + scope_path(s.id) + "/ct/memory.events")) {
-      still.emplace(s.id, *added);
+      continue;
     }
+    for (const char* file : {"memory.events", "pids.events"})
+      if (auto added = watch.add(groups + "/" + scope_path(s.id) + "/ct/" + file)) still[s.id].push_back(*added);
   }
-  for (const auto& [id, number] : watches)
-    if (!still.contains(id)) watch.remove(number);
+  for (const auto& [id, numbers] : watches) {
+    if (still.contains(id)) continue;
+    for (int number : numbers) watch.remove(number);
+  }
   watches = std::move(still);
 }
 
@@ -138,6 +160,28 @@ Result<> UbEvents::Impl::look() {
   return {};
 }
 
+std::optional<Ctid> UbEvents::Impl::container_of(std::uint64_t group) {
+  if (auto known = containers.find(group); known != containers.end()) return known->second;
+  containers.clear();
+  for (const auto& [id, numbers] : watches)
+    if (auto found = unified_group_id(cgroups, id)) containers.emplace(*found, id);
+  auto known = containers.find(group);
+  return known == containers.end() ? std::nullopt : std::optional(known->second);
+}
+
+// Those that something happened to; all, when one of them is new.
+Result<> UbEvents::Impl::look_at(const std::vector<vz_ub_event>& told) {
+  std::set<Ctid> ids;
+  for (const auto& event : told) {
+    auto id = container_of(event.container);
+    if (!id) return look();
+    ids.insert(*id);
+  }
+  const std::vector<Ctid> list(ids.begin(), ids.end());
+  for (auto& event : comparison.some(VZ_TRY(counters.read(list, wanted())))) pending.push_back(std::move(event));
+  return {};
+}
+
 UbEvents::UbEvents(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 UbEvents::UbEvents(UbEvents&&) noexcept = default;
 UbEvents& UbEvents::operator=(UbEvents&&) noexcept = default;
@@ -148,14 +192,23 @@ Result<UbEvents> UbEvents::open(const Host& host, UbEventOptions options) {
   auto watch = VZ_TRY(FileWatch::create(options.interval));
   auto groups = VZ_TRY(CgroupHost::probe());
   const auto* memory = groups.find(Controller::memory);
+  const std::string v2 = memory && memory->v2 ? memory->path : "";
   UbComparison comparison(options.thresholds);
-  auto impl = std::make_unique<Impl>(Impl{std::move(options),
-                                          std::move(counters),
-                                          std::move(comparison),
-                                          std::move(watch),
-                                          memory && memory->v2 ? memory->path : "",
-                                          {},
-                                          {}});
+  std::optional<UbRing> ring;
+  if (auto subscribed = UbRing::subscribe(host.paths().run + "/events")) {
+    VZ_TRY(watch.also(subscribed->fd()));
+    ring.emplace(std::move(*subscribed));
+  }
+  auto impl = std::unique_ptr<Impl>(new Impl{std::move(options),
+                                             std::move(groups),
+                                             std::move(counters),
+                                             std::move(comparison),
+                                             std::move(watch),
+                                             v2,
+                                             std::move(ring),
+                                             {},
+                                             {},
+                                             {}});
   VZ_TRY(impl->look());
   return UbEvents(std::move(impl));
 }
@@ -163,7 +216,14 @@ Result<UbEvents> UbEvents::open(const Host& host, UbEventOptions options) {
 int UbEvents::fd() const { return impl_->watch.fd(); }
 
 Result<std::optional<UbEvent>> UbEvents::next() {
-  if (impl_->pending.empty() && impl_->watch.drain()) VZ_TRY(impl_->look());
+  if (impl_->pending.empty()) {
+    auto told = impl_->ring ? impl_->ring->drain() : std::vector<vz_ub_event>();
+    if (impl_->watch.drain()) {
+      VZ_TRY(impl_->look());
+    } else if (!told.empty()) {
+      VZ_TRY(impl_->look_at(told));
+    }
+  }
   if (impl_->pending.empty()) return std::optional<UbEvent>();
   UbEvent event = std::move(impl_->pending.front());
   impl_->pending.pop_front();

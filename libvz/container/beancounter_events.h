@@ -17,6 +17,8 @@ class UbComparison {
 
   // Events since the last call, those of a container together. The first call tells none.
   std::vector<UbEvent> next(const std::vector<UbSnapshot>& now);
+  // Of these alone, nothing is said of others. One that next() has not seen yet waits for it.
+  std::vector<UbEvent> some(const std::vector<UbSnapshot>& now);
 
  private:
   void compare(const UbSnapshot& before, const UbSnapshot& now, std::vector<UbEvent>& out);

@@ -109,14 +109,17 @@ void Looker::look_at_namespace() {
     if (counts && wants(Ub::numothersock)) out_[Ub::numothersock].held = counts->other;
   }
   const bool memory = wants(Ub::tcpsndbuf) || wants(Ub::tcprcvbuf) || wants(Ub::othersockbuf) || wants(Ub::dgramrcvbuf);
-  if (!memory && !wants(Ub::numiptent)) return;
+  const bool rules_here = has_packet_filter(PacketFilter::nftables) || has_packet_filter(PacketFilter::iptables);
+  if (wants(Ub::numiptent) && !rules_here) out_[Ub::numiptent].held = 0;
+  const bool count_rules = wants(Ub::numiptent) && rules_here;
+  if (!memory && !count_rules) return;
   auto netns = open_namespace(init_.pid, "net");
   if (!netns) return;
   UniqueFd diag;
   PacketRuleSockets rules;
   auto opened = with_netns(*netns, [&]() -> Result<> {
     if (memory) diag = VZ_TRY(open_netlink(kSocketDiagnosis));
-    if (wants(Ub::numiptent)) rules = VZ_TRY(open_packet_rule_sockets());
+    if (count_rules) rules = VZ_TRY(open_packet_rule_sockets());
     return {};
   });
   if (!opened) return;
@@ -126,7 +129,7 @@ void Looker::look_at_namespace() {
     out_[Ub::othersockbuf].held = m->other_send;
     out_[Ub::dgramrcvbuf].held = m->other_receive;
   }
-  if (!wants(Ub::numiptent)) return;
+  if (!count_rules) return;
   if (auto count = count_packet_rules(rules, init_.pid)) out_[Ub::numiptent].held = *count;
 }
 
@@ -144,6 +147,34 @@ Readings ub_readings(const UbParts& wanted) {
     if (wanted.has(r.row, UbPart::failcnt)) out.add(r.failcnt);
   }
   return out;
+}
+
+bool has_all(const vz_ub_group& group) {
+  constexpr std::uint64_t kAll = VZ_UB_HAS_MEMORY | VZ_UB_HAS_PIDS;
+  return (group.has & kAll) == kAll;
+}
+
+void fill_sample(const vz_ub_group& g, Sample& out) {
+  out.kmem_held = g.kernel;
+  out.locked_held = g.unevictable;
+  out.shmem_held = g.shmem;
+  out.dcache_held = g.slab_reclaimable;
+  out.ram_held = g.ram;
+  out.ram_max = g.ram_peak;
+  out.ram_fail = g.ram_hits;
+  out.swap_held = g.swap;
+  out.swap_max = g.swap_peak;
+  out.swap_fail = g.swap_hits;
+  out.oom_kills = g.oom_kills;
+  out.numproc = g.processes;
+  out.numproc_max = g.processes_peak;
+  out.numproc_fail = g.processes_hits;
+}
+
+void fill_sample(const vz_state& counted, Sample& out) {
+  out.privvm_held = counted.privvm_held * kPage;
+  out.privvm_max = counted.privvm_maxheld * kPage;
+  out.privvm_fail = counted.privvm_failcnt;
 }
 
 void fill_from_sample(const Sample& s, UbSnapshot& out) {

@@ -19,6 +19,10 @@ namespace vz {
 
 // The readings of sample_cgroups() that these numbers need. Rows that a program counts need none.
 Readings ub_readings(const UbParts& wanted);
+// What kernel code read of the container's group is all that its files would say.
+bool has_all(const vz_ub_group& group);
+void fill_sample(const vz_ub_group& group, Sample& out);
+void fill_sample(const vz_state& counted, Sample& out);
 // Numbers of a sample; in pages where the row is.
 void fill_from_sample(const Sample& sample, UbSnapshot& out);
 // Rows that programs count.

@@ -24,7 +24,7 @@ constexpr const char* kSockDiag = "``sock_diag(7)`` in its network namespace";
 constexpr const char* kInRam = "no kernel limits it alone; it is part of ``--ram``";
 
 // Which one depends on the kernel.
-constexpr const char* kFilePrograms = "ub_file_charge|ub_file_before1";
+constexpr const char* kFilePrograms = "ub_file_charge|ub_file_refuse1";
 
 constexpr UbResource dummy(Ub id) {
   return {id, "dummy", nullptr, U::objects, nullptr, "always 0", "always 0", L::nothing, nullptr, "", 0};
@@ -35,11 +35,11 @@ constexpr UbResource kTable[] = {
     {Ub::kmemsize, "kmemsize", "KMEMSIZE", U::bytes, nullptr, "``memory.stat`` kernel", "cgroup v2: the same; v1: ``memory.kmem.usage_in_bytes``",
      L::nothing, nullptr, kInRam, 0},
     {Ub::lockedpages, "lockedpages", "LOCKEDPAGES", U::pages, nullptr, "``memory.stat`` unevictable", "the same",
-     L::nothing, nullptr, "no kernel limits it alone; ``ulimit -l`` inside, and ``--ram``", 0},
+     L::nothing, nullptr, "6.12 has no hook that may refuse ``mlock(2)``; ``ulimit -l`` bounds each process inside, ``--ram`` all", 0},
     {Ub::privvmpages, "privvmpages", "PRIVVMPAGES", U::pages, "privvm_limit", "BPF: ``VmData`` of all address spaces", "sum of ``VmData`` in ``/proc/PID/status``",
      L::program, nullptr, "BPF: ``security_vm_enough_memory_mm``", ENOMEM},
     {Ub::shmpages, "shmpages", "SHMPAGES", U::pages, nullptr, "``memory.stat`` shmem", "the same",
-     L::nothing, nullptr, kInRam, 0},
+     L::nothing, nullptr, "hooks see segments of System V, not pages of tmpfs, memfd and shared mappings; all of it is part of ``--ram``", 0},
     dummy(Ub::dummy4),
     {Ub::numproc, "numproc", "NUMPROC", U::objects, nullptr, "``pids.current``, ``pids.peak``, ``pids.events``", "the same",
      L::control_group, nullptr, "``pids.max``", EAGAIN},
@@ -74,8 +74,8 @@ constexpr UbResource kTable[] = {
     dummy(Ub::dummy20),
     dummy(Ub::dummy21),
     dummy(Ub::dummy22),
-    {Ub::numiptent, "numiptent", "NUMIPTENT", U::objects, nullptr, "rules of nftables and iptables in its network namespace, when it is read", "the same",
-     L::nothing, nullptr, "no program refuses them in this version; their memory is part of ``--ram``", 0},
+    {Ub::numiptent, "numiptent", "NUMIPTENT", U::objects, "ub_iptent_charge", "BPF, when it is read: rules of nftables and iptables in its network namespace", "the same, by netlink",
+     L::program, nullptr, "BPF: ``lsm/netlink_send``; nftables, and iptables that is made of it", ENOMEM},
     {Ub::swappages, "swappages", "SWAPPAGES", U::pages, nullptr, "``memory.swap.current``, ``memory.swap.peak``, ``memory.swap.events``", "cgroup v1: ``memory.stat`` total_swap; no maxheld",
      L::control_group, nullptr, "``memory.swap.max``; ``memory.memsw.limit_in_bytes``", 0},
 };

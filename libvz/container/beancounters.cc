@@ -3,6 +3,7 @@
 #include <vz/beancounters.h>
 
 #include <algorithm>
+#include <set>
 
 #include <vz/container.h>
 #include "libvz/base/text.h"
@@ -15,13 +16,16 @@
 #include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/cgroup_file.h"
+#include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/packet_rules.h"
 
 namespace vz {
 
 namespace {
 
-constexpr Ub kWalked[] = {Ub::tcpsndbuf, Ub::tcprcvbuf, Ub::othersockbuf, Ub::dgramrcvbuf, Ub::numsiginfo};
+constexpr Ub kWalked[] = {Ub::tcpsndbuf,   Ub::tcprcvbuf,  Ub::othersockbuf,
+                          Ub::dgramrcvbuf, Ub::numsiginfo, Ub::numiptent};
 constexpr std::size_t kFewContainers = 4;  // below that, single look-ups are cheaper than the whole map
 
 bool wants_limits(const UbParts& wanted, Ub row) {
@@ -32,28 +36,53 @@ bool any_row(const auto& test) {
   return std::any_of(ub_resources().begin(), ub_resources().end(), [&](const UbResource& r) { return test(r.id); });
 }
 
-// What the programs counted of the containers that are asked for, by cgroup id.
-class Counted {
+// What kernel code knows of the containers that are asked for, by cgroup id: of many read at once.
+class KernelEntries {
  public:
-  static Counted read(const UbMaps& maps, std::size_t containers) {
-    Counted out(&maps);
-    if (containers <= kFewContainers) return out;
-    if (auto all = maps.read_all()) out.all_ = *std::move(all);
-    return out;
+  KernelEntries(const UbMaps& maps, const BpfMaps* state) : maps_(&maps), state_(state) {}
+
+  void read_all(bool limits, bool states) {
+    if (auto all = maps_->read_all()) counts_ = *std::move(all);
+    if (auto all = limits ? maps_->read_confs() : fail(Code::unsupported, "")) limits_ = *std::move(all);
+    if (auto all = states && state_ ? state_->read_states() : fail(Code::unsupported, "")) states_ = *std::move(all);
   }
-  std::optional<vz_ub> of(std::uint64_t group) const {
-    auto found = std::lower_bound(all_.begin(), all_.end(), group,
-                                  [](const UbMaps::Entry& e, std::uint64_t id) { return e.cgroup_id < id; });
-    if (found != all_.end() && found->cgroup_id == group) return found->ub;
-    auto one = all_.empty() ? maps_->read(group) : Result<std::optional<vz_ub>>(std::nullopt);
-    return one ? *one : std::nullopt;
+  void read_groups() {
+    if (auto all = maps_->read_groups()) groups_ = *std::move(all);
   }
 
+  std::optional<vz_ub> counts(std::uint64_t group) const {
+    return one(counts_, group, [&] { return maps_->read(group); });
+  }
+  std::optional<vz_ub_conf> limits(std::uint64_t group) const {
+    return one(limits_, group, [&] { return maps_->read_conf(group); });
+  }
+  const vz_state* state(std::uint64_t group) const { return find_entry(states_, group); }
+  const vz_ub_group* group(std::uint64_t group) const { return find_entry(groups_, group); }
+  // How the program that walks knew packet filters: it sees modules that were there when it was loaded.
+  bool has(vz_ub_group_has what) const { return !groups_.empty() && (groups_.front().value.has & what) != 0; }
+
  private:
-  explicit Counted(const UbMaps* maps) : maps_(maps) {}
+  template <typename Value>
+  static std::optional<Value> one(const BpfEntries<Value>& all, std::uint64_t group, const auto& look_up) {
+    if (const auto* found = find_entry(all, group)) return *found;
+    auto alone = all.empty() ? look_up() : Result<std::optional<Value>>(std::nullopt);
+    return alone ? *alone : std::nullopt;
+  }
+
   const UbMaps* maps_;
-  std::vector<UbMaps::Entry> all_;
+  const BpfMaps* state_;
+  BpfEntries<vz_ub> counts_;
+  BpfEntries<vz_ub_conf> limits_;
+  BpfEntries<vz_ub_group> groups_;
+  BpfEntries<vz_state> states_;
 };
+
+// One file of the group above all containers: the kernel brings the statistics of all of them up to date.
+void flush_memory_statistics(const CgroupHost& cgroups, const Readings& readings) {
+  const auto* memory = cgroups.find(Controller::memory);
+  if (!memory || !readings.any({Reading::kmem, Reading::shmem, Reading::locked, Reading::dcache})) return;
+  (void)read_file(memory->path + "/" + kSlice + "/memory.stat");
+}
 
 }  // namespace
 
@@ -68,36 +97,61 @@ struct Beancounters::Impl {
   struct Pass {
     const UbParts& wanted;
     Readings readings;
-    bool limits, counted, kills;
-    std::optional<Counted> map;
+    UbAbilities abilities;
+    bool limits, counted;
+    std::set<Ctid> killed;  // in earlier runs
+    std::optional<KernelEntries> kernel;
     ProcessFacts facts;
   };
 
   Pass begin(const UbParts& wanted, std::size_t containers) const;
+  void read_groups(Pass& pass) const;
+  void note_packet_filters(Pass& pass) const;
   UbSnapshot read(Ctid id, Pass& pass) const;
-  UbLimits limits(Ctid id, std::optional<std::uint64_t> group) const;
+  Sample sample(Ctid id, const Pass& pass, std::optional<std::uint64_t> group) const;
+  UbLimits limits(Ctid id, const Pass& pass, std::optional<std::uint64_t> group) const;
   void look_at_processes(Pass& pass, bool counted, UbSnapshot& out) const;
 };
 
 Beancounters::Impl::Pass Beancounters::Impl::begin(const UbParts& wanted, std::size_t containers) const {
-  auto counts = [&](Ub row) { return abilities[static_cast<std::size_t>(row)].counted; };
-  Pass pass{wanted, ub_readings(wanted), false, false, false, {}, {}};
+  Pass pass{wanted, ub_readings(wanted), abilities, false, false, {}, {}, {}};
   pass.limits = any_row([&](Ub row) { return wants_limits(wanted, row); });
-  pass.counted = ub && any_row([&](Ub row) { return counts(row) && wanted.has(row); });
-  pass.kills = wanted.has(Ub::oomguarpages, UbPart::failcnt);
-  if (!pass.counted) return pass;
+  if (wanted.has(Ub::oomguarpages, UbPart::failcnt)) pass.killed = with_earlier_oom_kills(*host);
+  if (!ub) return pass;
+  pass.kernel.emplace(*ub, state ? &*state : nullptr);
+  const bool many = containers > kFewContainers;
+  if (many) read_groups(pass);
+  note_packet_filters(pass);
+  pass.counted = any_row([&](Ub row) {
+    const auto at = static_cast<std::size_t>(row);
+    return wanted.has(row) && (abilities[at].counted || pass.abilities[at].counted);
+  });
   // Rows that fail to be walked keep the numbers of the last walk.
-  const bool walk = std::any_of(std::begin(kWalked), std::end(kWalked),
-                                [&](Ub row) { return counts(row) && wanted.has(row, UbPart::held); });
+  const bool walk = std::any_of(std::begin(kWalked), std::end(kWalked), [&](Ub row) {
+    return pass.abilities[static_cast<std::size_t>(row)].counted && wanted.has(row, UbPart::held);
+  });
   if (walk) (void)ub->refresh();
-  pass.map = Counted::read(*ub, containers);
+  if (many) pass.kernel->read_all(pass.limits, pass.readings.has(Reading::privvm));
   return pass;
 }
 
+void Beancounters::Impl::read_groups(Pass& pass) const {
+  flush_memory_statistics(cgroups, pass.readings);
+  pass.kernel->read_groups();
+}
+
+// Whether the program that walks sees the rules of all packet filters that are loaded.
+void Beancounters::Impl::note_packet_filters(Pass& pass) const {
+  const bool nftables = pass.kernel->has(VZ_UB_KNOWS_NFT) || !has_packet_filter(PacketFilter::nftables);
+  const bool iptables = pass.kernel->has(VZ_UB_KNOWS_XT) || !has_packet_filter(PacketFilter::iptables);
+  const bool walks = abilities[static_cast<std::size_t>(Ub::tcpsndbuf)].counted;
+  bool& counted = pass.abilities[static_cast<std::size_t>(Ub::numiptent)].counted;
+  counted = walks && iptables && (nftables || counted);
+}
+
 // As kernel code was told; else as was noted when the container started, or as its file says now.
-UbLimits Beancounters::Impl::limits(Ctid id, std::optional<std::uint64_t> group) const {
-  if (auto conf = ub && group ? ub->read_conf(*group) : Result<std::optional<vz_ub_conf>>(std::nullopt); conf && *conf)
-    return limits_of(**conf);
+UbLimits Beancounters::Impl::limits(Ctid id, const Pass& pass, std::optional<std::uint64_t> group) const {
+  if (auto conf = pass.kernel && group ? pass.kernel->limits(*group) : std::nullopt) return limits_of(*conf);
   if (auto noted = noted_ub_limits(*host, id)) return *noted;
   auto config = host->load(id);
   return config ? ub_limits(*config) : UbLimits{};
@@ -106,7 +160,7 @@ UbLimits Beancounters::Impl::limits(Ctid id, std::optional<std::uint64_t> group)
 // The pid stays this process's while it lives: what was read of it before it is found dead is no reading.
 void Beancounters::Impl::look_at_processes(Pass& pass, bool counted, UbSnapshot& out) const {
   const UbAbilities none;
-  const auto& here = counted ? abilities : none;
+  const auto& here = counted ? pass.abilities : none;
   if (!needs_processes(pass.wanted, here)) return;
 
   auto init = running_init(*host, out.id, boot_id);
@@ -116,21 +170,32 @@ void Beancounters::Impl::look_at_processes(Pass& pass, bool counted, UbSnapshot&
   if (is_alive(**init)) out = seen;
 }
 
+// From the container's group: what kernel code read of all of them, or what its files say.
+Sample Beancounters::Impl::sample(Ctid id, const Pass& pass, std::optional<std::uint64_t> group) const {
+  const auto* known = pass.kernel && group ? pass.kernel->group(*group) : nullptr;
+  if (!known || !has_all(*known)) return sample_cgroups({cgroups, state ? &*state : nullptr}, id, pass.readings);
+  Sample out;
+  fill_sample(*known, out);
+  if (const auto* counted = pass.kernel->state(*group)) fill_sample(*counted, out);
+  return out;
+}
+
 UbSnapshot Beancounters::Impl::read(Ctid id, Pass& pass) const {
   UbSnapshot out;
   out.id = id;
   auto found = unified_group_id(cgroups, id);
   auto group = found ? std::optional(*found) : std::nullopt;
-  SampleSources sources{cgroups, state ? &*state : nullptr};
-  Sample sample = sample_cgroups(sources, id, pass.readings);
-  if (pass.kills && sample.oom_kills) *sample.oom_kills += earlier_oom_kills(*host, id);
+  Sample sample = this->sample(id, pass, group);
+  if (pass.killed.contains(id) && sample.oom_kills) *sample.oom_kills += earlier_oom_kills(*host, id);
   fill_from_sample(sample, out);
   // One that runs since before the programs were loaded, and was not told of yet, is not counted.
-  auto counted = pass.map && group ? pass.map->of(*group) : std::nullopt;
+  auto counted = pass.counted && group ? pass.kernel->counts(*group) : std::nullopt;
+  // Both: failcnt also of a row whose held is looked up otherwise.
   if (counted) fill_from_map(*counted, abilities, out);
-  look_at_processes(pass, counted || !pass.map, out);
+  if (counted) fill_from_map(*counted, pass.abilities, out);
+  look_at_processes(pass, counted || !pass.counted, out);
   if (!pass.limits) return out;
-  auto all = limits(id, group);
+  auto all = limits(id, pass, group);
   for (std::size_t i = 0; i < kUbRows; ++i) {
     out.rows[i].barrier = all[i].barrier;
     out.rows[i].limit = all[i].limit;

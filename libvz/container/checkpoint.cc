@@ -4,6 +4,7 @@
 #include "libvz/container/checkpoint.h"
 
 #include <ctime>
+#include <thread>
 
 #include <fcntl.h>
 
@@ -16,8 +17,10 @@
 #include "libvz/container/vswap_policy.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/console.h"
+#include "libvz/kernel/criu_executables.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hostinfo.h"
+#include "libvz/kernel/parasite_room.h"
 #include "libvz/kernel/signal.h"
 
 namespace vz {
@@ -25,6 +28,11 @@ namespace vz {
 namespace {
 
 constexpr std::chrono::seconds kKillTimeout{30};
+constexpr int kChecks = 5;
+constexpr std::chrono::milliseconds kCheckPause{50};
+// A container may be unlucky several times: it runs meanwhile.
+constexpr int kDumps = 4;
+constexpr std::chrono::milliseconds kDumpPause{100};
 
 Error as_checkpoint(Error error) {
   return error.code() == Code::system ? std::move(error).with_code(Code::checkpoint) : std::move(error);
@@ -33,18 +41,25 @@ Error as_checkpoint(Error error) {
 class Checkpoint {
  public:
   Checkpoint(Context& ct, Running& running, std::string path, const CheckpointHooks& hooks)
-      : ct_(ct), running_(running), state_(running.state), path_(std::move(path)), hooks_(hooks) {}
+      : ct_(ct),
+        running_(running),
+        state_(running.state),
+        path_(std::move(path)),
+        hooks_(hooks),
+        frozen_(state_.phase == "frozen" || state_.phase == "dumped") {}
 
   // What takes time and can be done while it runs.
   Result<> prepare();
-  Result<> freeze();
+  // Frozen, without a dump. Whoever comes after our death finds `phase`.
+  Result<> stand_still(const char* phase);
   // `then_kill`: CRIU ends all processes when the dump is complete. Else `phase` is what comes after it.
   Result<> dump(bool then_kill, const char* phase = "dumped");
   Result<> kill();
-  void already_frozen() { frozen_ = true; }
   bool given_away() const { return given_away_; }
 
  private:
+  Result<> make_room();
+  Result<> freeze();
   Result<> write_dump(bool then_kill);
   Result<> on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest);
   Result<DumpManifest> manifest_for(const CriuProgram& program);
@@ -62,7 +77,7 @@ class Checkpoint {
   std::string path_;
   const CheckpointHooks& hooks_;
   std::optional<CriuProgram> program_;
-  bool frozen_ = false;
+  bool frozen_;
   bool given_away_ = false;  // CheckpointHooks::dumped was satisfied: it must not run here any more
 };
 
@@ -72,8 +87,14 @@ Result<> Checkpoint::sync_files() {
   return sync_file_system(root.get());
 }
 
+Result<> Checkpoint::make_room() {
+  ct_.reporter.step("suspend.room");
+  return make_parasite_room(VZ_TRY(running_.cgroups.pids()));
+}
+
 Result<> Checkpoint::prepare() {
   program_ = VZ_TRY(choose_criu());
+  VZ_TRY(make_room());
   return sync_files();  // so that little is left to do when it is frozen
 }
 
@@ -119,6 +140,7 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
   if (!frozen_) VZ_TRY(freeze());
   ct_.reporter.info("\tdump...");
   manifest.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
+  manifest.scheduling = read_scheduling(VZ_TRY(running_.cgroups.pids()), state_.init.pid);
   auto access = VZ_TRY(plan_access(ct_.config));
   if (VZ_TRY(external_mounts(state_.init.pid, access)) != manifest.external)
     return fail(Error(Code::checkpoint, "the container's mounts changed in this moment").with_hint("try again"));
@@ -132,6 +154,7 @@ Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& 
   if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
   if (n.name == "pre-dump") return begin(manifest);
   if (n.name != "post-dump") return {};
+  VZ_TRY(part_executables(dir.get()));
   ct_.reporter.step("suspend.commit");
   VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable));
   ct_.reporter.step("suspend.token");
@@ -181,38 +204,43 @@ Result<> Checkpoint::kill() {
   return {};
 }
 
+Result<> Checkpoint::stand_still(const char* phase) {
+  VZ_TRY(make_room());
+  VZ_TRY(save("suspending"));
+  VZ_TRY(freeze());
+  return state_.phase == phase ? Result<>() : save(phase);
+}
+
 Result<> all_steps(Context& ct, Running& running, const std::string& path, const CheckpointHooks& hooks) {
-  Checkpoint checkpoint(ct, running, path, hooks);
-  auto done = checkpoint.prepare();
-  if (done) done = checkpoint.dump(/*then_kill=*/true);
-  if (!done && !checkpoint.given_away()) {
+  for (int left = kDumps;; --left) {
+    Checkpoint checkpoint(ct, running, path, hooks);
+    auto done = checkpoint.prepare();
+    if (done) done = checkpoint.dump(/*then_kill=*/true);
+    if (done || checkpoint.given_away()) {
+      VZ_TRY(checkpoint.kill());
+      if (hooks.ended) hooks.ended();
+      return {};
+    }
     ct.reporter.step("suspend.undo");
     auto undone = resume_frozen(ct, running);
     if (!undone) ct.reporter.warn("Warning: " + undone.error().message());
-    return done;
+    if (!undone || left == 1 || !criu_refusal_passes(done.error().message())) return done;
+    ct.reporter.debug(done.error().message() + "; once more");
+    std::this_thread::sleep_for(kDumpPause);
+    if (hooks.again) VZ_TRY(hooks.again());
   }
-  VZ_TRY(checkpoint.kill());
-  if (hooks.ended) hooks.ended();
-  return {};
 }
 
 Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std::string& path) {
   const CheckpointHooks none;
   Checkpoint checkpoint(ct, running, path, none);
   const std::string& phase = running.state.phase;
-  if (step == CheckpointStep::suspend) {
-    running.state.phase = "suspending";
-    VZ_TRY(save_state(ct.host, running.state));
-    VZ_TRY(checkpoint.freeze());
-    running.state.phase = "frozen";
-    return save_state(ct.host, running.state);
-  }
+  if (step == CheckpointStep::suspend) return checkpoint.stand_still("frozen");
   if (phase != "frozen" && phase != "dumped")
     return fail(Error(Code::checkpoint, "the container is not suspended")
                     .with_hint(fmt::format("`vzctl chkpnt {} --suspend` first", ct.id.value())));
   if (step == CheckpointStep::resume) return resume_frozen(ct, running);
   if (step == CheckpointStep::kill) return checkpoint.kill();
-  checkpoint.already_frozen();
   auto dumped = checkpoint.dump(/*then_kill=*/false);
   if (dumped) return dumped;
   // Frozen as before, without a dump.
@@ -224,10 +252,14 @@ Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std:
   return dumped;
 }
 
+// Some obstacles are there for a moment only: a timer that is about to be read, a parent that has just ended.
 Result<> precheck(const Context& ct) {
   ct.reporter.step("suspend.check");
-  auto obstacles = VZ_TRY(find_obstacles(ct.host, ct.id));
-  return refuse_obstacles(obstacles);
+  for (int left = kChecks;; --left) {
+    auto obstacles = VZ_TRY(find_obstacles(ct.host, ct.id));
+    if (obstacles.empty() || left == 1) return refuse_obstacles(obstacles);
+    std::this_thread::sleep_for(kCheckPause);
+  }
 }
 
 }  // namespace
@@ -259,17 +291,14 @@ Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const 
 namespace {
 
 // Whoever comes after our death finds "suspending" and lets it run on.
-Result<> stand_still(Context& ct, Running& running, const std::string& dump) {
+Result<> save_or_stand_still(Context& ct, Running& running, const std::string& dump) {
   const CheckpointHooks none;
   Checkpoint checkpoint(ct, running, dump, none);
   if (!dump.empty()) {
     VZ_TRY(checkpoint.prepare());
     return checkpoint.dump(/*then_kill=*/false, "suspending");
   }
-  running.state.phase = "suspending";
-  ct.reporter.step("suspend.state.suspending");
-  VZ_TRY(save_state(ct.host, running.state));
-  return checkpoint.freeze();
+  return checkpoint.stand_still("suspending");
 }
 
 }  // namespace
@@ -278,7 +307,7 @@ Result<> while_suspended(Context& ct, const std::string& dump, const std::functi
   auto running = VZ_TRY(open_running(ct.host, ct.id));
   if (!dump.empty()) VZ_TRY(precheck(ct));
   auto hold = vzd_hold(ct.host.paths().run, ct.id);
-  auto done = stand_still(ct, running, dump);
+  auto done = save_or_stand_still(ct, running, dump);
   if (done) done = meanwhile();
   if (done) running.state.dump = "";  // it stays
   ct.reporter.info("\tresume...");

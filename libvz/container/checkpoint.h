@@ -36,6 +36,8 @@ struct CheckpointHooks {
   std::function<void()> freezing;
   // It stands still, and CRIU has not looked at it.
   std::function<Result<>()> frozen;
+  // It runs again, since a dump was refused for a reason that passes: before the next attempt.
+  std::function<Result<>()> again;
   // The dump with this token is complete, nothing was ended yet: an error undoes everything, and the container runs on.
   std::function<Result<>(const std::string& token)> dumped;
   // Its processes are gone; what it left on this host is still there.

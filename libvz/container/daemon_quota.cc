@@ -12,7 +12,6 @@ namespace vz {
 namespace {
 
 // "quota-101-3" in systemd's descriptor store.
-
 std::optional<std::pair<Ctid, std::uint32_t>> parse_stored(const std::string& name) {
   auto words = split(name, '-');
   if (words.size() != 3 || words[0] != "quota") return std::nullopt;

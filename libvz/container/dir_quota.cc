@@ -13,6 +13,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/dir_layout.h"
+#include "libvz/container/user_limits.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/project.h"
@@ -207,6 +208,7 @@ Result<std::uint32_t> choose_project(int fs_fd, IdMap map) {
 
 Result<> start_dir_quota(const std::string& private_path, IdMap map, const DiskLimits& disk) {
   VZ_TRY(check_dir_quota(private_path, disk));
+  VZ_TRY(write_user_limits(private_path, map, ""));  // whose ids these were had users with limits, maybe
   if (!quota_support(private_path).counted) return {};
   VZ_TRY(mark_private(private_path));
   UniqueFd tree = VZ_TRY(open_dir(dir_path(private_path)));

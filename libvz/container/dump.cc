@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/dump.h"
 
-#include "libvz/container/page_store.h"
-
 #include <cerrno>
 
 #include <fcntl.h>
@@ -13,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/kernel/criu_ids.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/rename.h"
 
@@ -20,7 +19,7 @@ namespace vz {
 
 namespace {
 
-constexpr const char* kImages = "images";
+constexpr std::string_view kLayerPrefix = "memory.";
 constexpr std::size_t kManifestMax = 16u << 20;
 constexpr std::size_t kPiece = 1u << 20;
 
@@ -95,8 +94,16 @@ Result<> check_safe(const std::string& path, const UniqueFd& dir, const UniqueFd
 
 std::string default_dump_path(const Host& host, Ctid id) { return host.dump_dir() + "/Dump." + id.str(); }
 
+std::string layer_name(std::size_t number) { return fmt::format("{}{}", kLayerPrefix, number); }
+
+bool is_layer_name(const std::string& name) {
+  return name.starts_with(kLayerPrefix) && parse_u64(std::string_view(name).substr(kLayerPrefix.size())).has_value();
+}
+
+bool is_of_layers(const std::string& name) { return name == kParentLink || is_layer_name(name); }
+
 Result<UniqueFd> begin_dump(const std::string& path) {
-  const std::string temp = temporary(path), images = temp + "/" + kImages;
+  const std::string temp = temporary(path), images = temp + "/" + kDumpImages;
   VZ_TRY(make_dirs(parent_of(path), 0700));
   VZ_TRY(remove_tree(temp));
   VZ_TRY(make_dirs(temp, 0700));
@@ -126,7 +133,7 @@ Result<Dump> open_dump(const std::string& path) {
   };
   auto dir = open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!dir) return no_dump(dir.error());
-  auto images = open_at(dir->get(), kImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  auto images = open_at(dir->get(), kDumpImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!images) return no_dump(images.error());
   VZ_TRY(check_safe(path, *dir, *images));
   auto manifest = open_at(dir->get(), kDumpManifest, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
@@ -153,11 +160,14 @@ Result<> verify_dump(const Dump& dump) {
   return {};
 }
 
-Result<> reseal_dump(const std::string& path) {
-  Dump dump = VZ_TRY(open_dump(path));
-  for (auto& file : dump.manifest.files) file = VZ_TRY(hash_file(dump.images.get(), file.name));
-  VZ_TRY(remove_tree(path + "/" + kDumpManifest));
-  return write_manifest(path, manifest_text(dump.manifest), /*durable=*/false);
+Result<> adapt_dump(Dump& dump, IdMap idmap, bool durable) {
+  if (dump.manifest.idmap != idmap) VZ_TRY(move_ids(dump.images.get(), dump.manifest.idmap, idmap));
+  dump.manifest.idmap = idmap;
+  for (auto& file : dump.manifest.files)
+    if (file.name.starts_with("pagemap-") || file.name.starts_with("userns-"))
+      file = VZ_TRY(finish_file(dump.images.get(), file.name, durable));
+  VZ_TRY(remove_tree(dump.path + "/" + kDumpManifest));
+  return write_manifest(dump.path, manifest_text(dump.manifest), durable);
 }
 
 Result<> write_token(const std::string& private_path, const std::string& token) {

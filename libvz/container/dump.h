@@ -20,12 +20,18 @@
 #include "libvz/base/fd.h"
 #include "libvz/kernel/cgroup_inner.h"
 #include "libvz/kernel/idmap.h"
+#include "libvz/kernel/task_scheduling.h"
 
 namespace vz {
 
 // In a dump's directory.
 constexpr const char* kDumpManifest = "manifest.json";
-constexpr std::string_view kDumpImagePrefix = "images/";
+constexpr const char* kDumpImages = "images";
+// Among the images: memory that was sent ahead, a directory for each pass (PageStore), and the link to the last one.
+constexpr const char* kParentLink = "parent";
+std::string layer_name(std::size_t number);  // "memory.3"
+bool is_layer_name(const std::string& name);
+bool is_of_layers(const std::string& name);  // these are beside the files that a manifest names
 
 struct DumpFile {
   std::string name;
@@ -47,6 +53,7 @@ struct DumpManifest {
   std::vector<std::string> external;     // what CRIU was told with the dump: "mnt[/dev/null]:node/null"
   std::vector<std::string> hierarchies;  // mount points of cgroups, "v2:/sys/fs/cgroup"
   std::vector<InnerGroup> groups;        // below P/ct/ns
+  std::vector<TaskScheduling> scheduling;
   std::vector<DumpFile> files;
 };
 std::string manifest_text(const DumpManifest& manifest);
@@ -72,8 +79,9 @@ Result<Dump> open_dump(const std::string& path);
 // Reads all of it: sizes and hashes.
 Result<> verify_dump(const Dump& dump);
 
-// After its images were completed (PageStore): the manifest says what they are now.
-Result<> reseal_dump(const std::string& path);
+// A dump that came from another host: its images were completed (PageStore), and it gets the ids that the container has
+// here. Not while it is the only one: who dies in between leaves it damaged.
+Result<> adapt_dump(Dump& dump, IdMap idmap, bool durable);
 
 Result<> write_token(const std::string& private_path, const std::string& token);
 Result<std::string> read_token(const std::string& private_path);  // "": none

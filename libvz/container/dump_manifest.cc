@@ -19,6 +19,12 @@ Json groups_json(const std::vector<InnerGroup>& groups) {
   return out;
 }
 
+Json scheduling_json(const std::vector<TaskScheduling>& tasks) {
+  Json out = Json::array();
+  for (const auto& t : tasks) out.push_back({{"task", t.inside}, {"cpus", t.cpus}, {"io_priority", t.io_priority}});
+  return out;
+}
+
 Json files_json(const std::vector<DumpFile>& files) {
   Json out = Json::array();
   for (const auto& f : files)
@@ -31,6 +37,13 @@ std::vector<InnerGroup> groups_of(const Json& list) {
   for (const auto& g : list)
     out.push_back({g.at("path"), g.at("uid"), g.at("files").get<decltype(InnerGroup::files)>(),
                    g.at("attributes").get<decltype(InnerGroup::attributes)>()});
+  return out;
+}
+
+std::vector<TaskScheduling> scheduling_of(const Json& list) {
+  std::vector<TaskScheduling> out;
+  for (const auto& t : list)
+    out.push_back({t.at("task"), t.at("cpus").get<decltype(TaskScheduling::cpus)>(), t.at("io_priority")});
   return out;
 }
 
@@ -64,6 +77,7 @@ DumpManifest from_json(const Json& j) {
   m.external = j.at("external").get<std::vector<std::string>>();
   m.hierarchies = j.at("hierarchies").get<std::vector<std::string>>();
   m.groups = groups_of(j.at("groups"));
+  m.scheduling = scheduling_of(j.value("scheduling", Json::array()));
   m.files = files_of(j.at("files"));
   return m;
 }
@@ -87,6 +101,7 @@ std::string manifest_text(const DumpManifest& m) {
          {"external", m.external},
          {"hierarchies", m.hierarchies},
          {"groups", groups_json(m.groups)},
+         {"scheduling", scheduling_json(m.scheduling)},
          {"files", files_json(m.files)}};
   return j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -28,6 +28,9 @@ bool is_file_name(const std::string& name) {
   return !name.empty() && name.size() <= kNameMax && name[0] != '.' && std::all_of(name.begin(), name.end(), plain);
 }
 
+// As it is called on the way: "images/core-7.img".
+std::string image_name(const std::string& file) { return fmt::format("{}/{}", kDumpImages, file); }
+
 Result<std::uint64_t> send_file(FrameChannel& channel, int dir, const std::string& name, const std::string& as) {
   UniqueFd fd = VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   VZ_TRY(channel.send(kFile, as));
@@ -41,8 +44,9 @@ Result<std::uint64_t> send_file(FrameChannel& channel, int dir, const std::strin
 
 // The dump's own layout: the manifest, and below `images` what CRIU wrote, which it opens as the container's root.
 Result<UniqueFd> make_file(const UniqueFd& dir, const UniqueFd& images, const std::string& name) {
-  const bool image = name.starts_with(kDumpImagePrefix);
-  const std::string file = image ? name.substr(kDumpImagePrefix.size()) : name;
+  const std::string prefix = image_name("");
+  const bool image = name.starts_with(prefix);
+  const std::string file = image ? name.substr(prefix.size()) : name;
   if (!is_file_name(file) || (!image && file != kDumpManifest))
     return fail(Code::bad_value, fmt::format("a dump has no file '{}'", printable(name)));
   return open_at(image ? images.get() : dir.get(), file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, image ? 0644 : 0600);
@@ -56,7 +60,7 @@ Result<std::uint64_t> send_dump(FrameChannel& channel, const std::string& path) 
   Dump dump = VZ_TRY(open_dump(path));
   std::uint64_t sent = 0;
   for (const auto& file : dump.manifest.files)
-    sent += VZ_TRY(send_file(channel, dump.images.get(), file.name, std::string(kDumpImagePrefix) + file.name));
+    sent += VZ_TRY(send_file(channel, dump.images.get(), file.name, image_name(file.name)));
   UniqueFd dir = VZ_TRY(open_file(path, O_RDONLY | O_DIRECTORY));
   sent += VZ_TRY(send_file(channel, dir.get(), kDumpManifest, kDumpManifest));
   VZ_TRY(channel.send(kEnd, ""));
@@ -66,9 +70,9 @@ Result<std::uint64_t> send_dump(FrameChannel& channel, const std::string& path) 
 Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path, bool durable) {
   VZ_TRY(make_dirs(path.substr(0, path.rfind('/')), 0700));
   VZ_TRY(make_dirs(path, 0700));
-  VZ_TRY(make_dirs(path + "/" + std::string(kDumpImagePrefix), 0755));
+  VZ_TRY(make_dirs(path + "/" + kDumpImages, 0755));
   UniqueFd dir = VZ_TRY(open_file(path, O_RDONLY | O_DIRECTORY));
-  UniqueFd images = VZ_TRY(open_at(dir.get(), std::string(kDumpImagePrefix), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  UniqueFd images = VZ_TRY(open_at(dir.get(), kDumpImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   UniqueFd file;
   std::uint64_t received = 0;
   auto finish = [&]() -> Result<> { return file && durable ? sync_file(file.get()) : Result<>(); };

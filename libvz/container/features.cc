@@ -97,6 +97,8 @@ void add_storage(Adder add, const std::string& areas) {
   add("loop", find_loop(), "no image layout: --diskspace cannot be enforced", "modprobe loop");
   add("fs.ext4", find_filesystem("ext4"), "no image layout: --diskspace cannot be enforced", "modprobe ext4");
   add_project_quota(add, areas);
+  add("quota.native", find_native_quota(), "quota tools inside work with vzd only, which answers for the kernel",
+      "a kernel with kmod/patches, and sysctl -w fs.quota.userns_admin=1; for containers of the dir layout");
 }
 
 void add_devices_and_network(Adder add) {

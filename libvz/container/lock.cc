@@ -6,12 +6,18 @@
 #include <thread>
 #include <utility>
 
+#include <csignal>
+
 #include <unistd.h>
+
+#include <fmt/format.h>
 
 #include "libvz/base/text.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/filelock.h"
+#include "libvz/kernel/process.h"
+#include "libvz/kernel/signal.h"
 
 namespace vz {
 
@@ -40,6 +46,12 @@ bool held_for_repair(const std::string& path) {
   return lines.size() < 2 || lines[1] == kRepairing;
 }
 
+std::string lock_path(const Host& host, Ctid id) { return host.lock_dir() + "/" + id.str() + ".lck"; }
+
+Error already_locked(const std::string& path) {
+  return Error(Code::locked, "Container already locked").with_hint(describe_holder(path));
+}
+
 // Empty when the lock is held, and not only for a repair that ends soon.
 Result<std::optional<UniqueFd>> lock_after_repair(const std::string& path, const std::string& status) {
   const auto deadline = std::chrono::steady_clock::now() + kRepairWait;
@@ -55,9 +67,9 @@ Result<std::optional<UniqueFd>> lock_after_repair(const std::string& path, const
 Result<CtLock> CtLock::take(const Host& host, Ctid id, const std::string& status) {
   VZ_TRY_CTX(make_dirs(host.lock_dir(), 0755), "Unable to lock container");
   CtLock lock;
-  lock.path_ = host.lock_dir() + "/" + id.str() + ".lck";
+  lock.path_ = lock_path(host, id);
   auto fd = VZ_TRY_CTX(lock_after_repair(lock.path_, status), "Unable to lock container");
-  if (!fd) return fail(Error(Code::locked, "Container already locked").with_hint(describe_holder(lock.path_)));
+  if (!fd) return fail(already_locked(lock.path_));
   VZ_TRY_CTX(rewrite_file(*fd, std::to_string(::getpid()) + "\n" + status + "\n"), "Unable to lock container");
   lock.fd_ = fd->release();
   return lock;
@@ -73,6 +85,25 @@ CtLock& CtLock::operator=(CtLock&& other) noexcept {
 
 CtLock::~CtLock() {
   if (fd_ >= 0) unlink_locked(path_, UniqueFd(fd_));
+}
+
+Result<> end_lock_holder(const Host& host, Ctid id, const std::string& command) {
+  constexpr auto kPatience = std::chrono::seconds(10);
+  const auto path = lock_path(host, id);
+  const auto lines = split(read_file(path, 4096).value_or(""), '\n');
+  if (lines.empty()) return {};
+  const auto pid = parse_u64(lines[0]);
+  if (!pid) return {};
+  auto identity = identify(static_cast<pid_t>(*pid));
+  if (!identity) return {};
+  auto process = open_process(*identity);
+  if (!process) return {};
+  const auto words = split(read_file(fmt::format("/proc/{}/cmdline", *pid), 1 << 20).value_or(""), '\0');
+  const bool expected = words.size() > 1 && (words[0] == "vzctl" || words[0].ends_with("/vzctl")) &&
+                        std::find(words.begin() + 1, words.end(), command) != words.end();
+  if (!expected) return fail(already_locked(path));
+  VZ_TRY(send_signal(*process, SIGTERM));
+  return wait_exit(*process, kPatience);
 }
 
 }  // namespace vz

@@ -24,4 +24,7 @@ class CtLock {
   std::string path_;
 };
 
+// Ends the holder of a lock if it is `vzctl COMMAND`; Code::locked if it is something else, or does not end.
+Result<> end_lock_holder(const Host& host, Ctid id, const std::string& command);
+
 }  // namespace vz

@@ -8,9 +8,9 @@
 #include <fmt/format.h>
 
 #include "libvz/base/byte_order.h"
-#include "libvz/base/text.h"
 #include "libvz/container/migration_message.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/process_usage.h"
 #include "libvz/kernel/remote_task.h"
 
 namespace vz {
@@ -21,29 +21,15 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kPiece = 1u << 20;
 constexpr std::size_t kHead = 12;
 
-// nullopt: it has ended. In the container's own pid namespace, not in one that is nested in it: CRIU refuses those.
-std::optional<std::uint32_t> inside_pid(pid_t pid) {
-  auto status = read_file(fmt::format("/proc/{}/status", pid));
-  if (!status) return std::nullopt;
-  for (const auto& line : split(*status, '\n')) {
-    auto words = split_blank(line);
-    if (words.size() < 2 || words[0] != "NSpid:") continue;
-    auto number = parse_u64(words.back());
-    return number ? std::optional(static_cast<std::uint32_t>(*number)) : std::nullopt;
-  }
-  return std::nullopt;
-}
-
-bool has_ended(pid_t pid, const ProcessId& id) {
-  auto now = identify(pid);
-  return !now || now->start_time != id.start_time;
-}
-
-// Reads the memory of one process and sends it.
+// Reads the memory of one process and sends it. It goes by its number in the container's own pid namespace: one that
+// is nested in it CRIU refuses.
 class Reader {
  public:
-  static Result<Reader> open(pid_t pid, std::uint32_t inside, FrameChannel& channel) {
-    return Reader(VZ_TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY)), inside, channel);
+  static Result<Reader> open(pid_t pid, FrameChannel& channel) {
+    const pid_t inside = innermost_pid(pid);
+    if (inside <= 0) return fail(Code::not_running, fmt::format("process {} has ended", pid));
+    return Reader(VZ_TRY(open_file(fmt::format("/proc/{}/mem", pid), O_RDONLY)), static_cast<std::uint32_t>(inside),
+                  channel);
   }
   Result<> send(const PageRange& range) {
     for (std::uint64_t at = range.begin; at < range.end;) {
@@ -82,7 +68,7 @@ Result<std::vector<pid_t>> sorted_pids(const Cgroups& cgroups) {
 }  // namespace
 
 Result<> MemorySender::track_new(const std::vector<pid_t>& pids) {
-  std::erase_if(tracked_, [](const auto& entry) { return has_ended(entry.first, entry.second.id); });
+  std::erase_if(tracked_, [](const auto& entry) { return !is_alive(entry.second.id); });
   std::vector<pid_t> fresh;
   for (pid_t pid : pids)
     if (!tracked_.contains(pid)) fresh.push_back(pid);
@@ -102,23 +88,17 @@ Result<std::uint64_t> MemorySender::send(FrameChannel& channel, const std::funct
   auto pids = VZ_TRY(sorted_pids(cgroups_));
   VZ_TRY(track_new(pids));
   std::uint64_t sent = 0;
-  untracked_ = 0;
   for (pid_t pid : pids) {
     auto found = tracked_.find(pid);
-    auto inside = inside_pid(pid);
-    if (!inside) continue;
-    if (found == tracked_.end()) {
-      ++untracked_;
-      continue;
-    }
-    auto reader = Reader::open(pid, *inside, channel);
+    if (found == tracked_.end()) continue;
+    auto reader = Reader::open(pid, channel);
     if (!reader) continue;
     auto done = found->second.tracker.scan([&](const PageRange& range) -> Result<> {
       VZ_TRY(reader->send(range));
       return go_on(sent + reader->sent()) ? Result<>() : fail(Code::io, "interrupted");
     });
     sent += reader->sent();
-    if (!done && !has_ended(pid, found->second.id)) return fail(std::move(done).error());
+    if (!done && is_alive(found->second.id)) return fail(std::move(done).error());
   }
   VZ_TRY(channel.send(kEnd, ""));
   return sent;
@@ -127,12 +107,11 @@ Result<std::uint64_t> MemorySender::send(FrameChannel& channel, const std::funct
 Result<std::uint64_t> MemorySender::send_rest(FrameChannel& channel) {
   std::uint64_t sent = 0;
   for (pid_t pid : VZ_TRY(sorted_pids(cgroups_))) {
-    auto inside = inside_pid(pid);
-    auto reader = Reader::open(pid, inside.value_or(0), channel);
-    if (!inside || !reader) continue;
+    auto reader = Reader::open(pid, channel);
+    if (!reader) continue;
     auto found = tracked_.find(pid);
     const PageVisitor visit = [&](const PageRange& range) { return reader->send(range); };
-    if (found != tracked_.end() && !has_ended(pid, found->second.id))
+    if (found != tracked_.end() && is_alive(found->second.id))
       VZ_TRY(found->second.tracker.finish(visit));
     else
       VZ_TRY(visit_pages(pid, visit));
@@ -145,14 +124,8 @@ Result<std::uint64_t> MemorySender::send_rest(FrameChannel& channel) {
 
 std::uint64_t private_memory(const std::vector<pid_t>& pids) {
   std::uint64_t kib = 0;
-  for (pid_t pid : pids) {
-    auto status = read_file(fmt::format("/proc/{}/status", pid));
-    for (const auto& line : status ? split(*status, '\n') : std::vector<std::string>()) {
-      auto words = split_blank(line);
-      if (words.size() >= 2 && (words[0] == "RssAnon:" || words[0] == "VmSwap:"))
-        kib += parse_u64(words[1]).value_or(0);
-    }
-  }
+  for (pid_t pid : pids)
+    if (auto status = read_process_status(pid)) kib += status->anonymous_kib;
   return kib * 1024;
 }
 

@@ -18,6 +18,7 @@ namespace vz {
 
 class MemorySender {
  public:
+  // `cgroups` must live as long.
   explicit MemorySender(const Cgroups& cgroups) : cgroups_(cgroups) {}
 
   // While it runs: what was written since the last time. Processes that are new are tracked from now on; one that
@@ -25,8 +26,6 @@ class MemorySender {
   Result<std::uint64_t> send(FrameChannel& channel, const std::function<bool(std::uint64_t)>& go_on);
   // When it stands still. Afterwards nothing of the tracking is left in the processes.
   Result<std::uint64_t> send_rest(FrameChannel& channel);
-  // Processes that the last send() could not track.
-  std::size_t untracked() const { return untracked_; }
 
  private:
   struct Tracked {
@@ -36,7 +35,6 @@ class MemorySender {
   Result<> track_new(const std::vector<pid_t>& pids);
   const Cgroups& cgroups_;
   std::map<pid_t, Tracked> tracked_;
-  std::size_t untracked_ = 0;
 };
 
 // Bytes of private anonymous memory that these processes have in RAM and swap; pages of several count for each.

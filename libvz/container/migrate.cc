@@ -10,7 +10,6 @@
 
 #include <fmt/format.h>
 #include <vz/migrate.h>
-#include <vz/version.h>
 
 #include "libvz/base/random.h"
 #include "libvz/base/text.h"
@@ -23,6 +22,7 @@
 #include "libvz/container/image_delta.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/memory_sender.h"
+#include "libvz/container/migration_connection.h"
 #include "libvz/container/migration_finish.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
@@ -32,12 +32,13 @@
 #include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
+#include "libvz/container/user_limits.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hardware.h"
 #include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/namespace.h"
-#include "libvz/kernel/peer_process.h"
 #include "libvz/kernel/sparse_file.h"
 
 namespace vz {
@@ -52,34 +53,6 @@ constexpr int kMemoryPasses = 10;
 
 std::uint64_t now_ms() { return monotonic_ns() / 1'000'000; }
 
-// The command that reaches the other host, and what is said through it.
-class Connection {
- public:
-  static Result<Connection> open(const std::vector<std::string>& transport, const std::string& destination) {
-    if (transport.empty() || transport.front().empty())
-      return fail(Code::bad_value, fmt::format("no command to reach {}", destination));
-    auto process = VZ_TRY_CTX(start_peer(transport), "cannot reach " + destination);
-    UniqueFd stream = process.take_stream();
-    UniqueFd out = stream.dup();
-    if (!out) return fail_errno("dup");
-    Connection c(std::move(process), FrameChannel(std::move(stream), std::move(out), destination));
-    auto greeted =
-        ask(c.channel, {"hello", {{"protocol", std::to_string(kMigrationProtocol)}, {"vz", VZ_VERSION_STRING}}});
-    if (greeted) return c;
-    if (greeted.error().code() != Code::connect) return fail(std::move(greeted).error());
-    return fail(Error(Code::connect, fmt::format("cannot reach vzctl on {} by: {}", destination, join(transport, " ")))
-                    .with_hint("it must run without asking anything: try it by hand; for ssh, root's key must be "
-                               "accepted there, and the host's key known here"));
-  }
-
- private:
-  Connection(PeerProcess p, FrameChannel c) : process(std::move(p)), channel(std::move(c)) {}
-  PeerProcess process;  // before the channel: it is told to end by the channel's closing
-
- public:
-  FrameChannel channel;
-};
-
 // What is known of the container when everything begins.
 struct Outgoing {
   Context& ct;
@@ -92,16 +65,15 @@ struct Outgoing {
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
   UniqueFd image;
-  std::optional<ImageSender> sender;   // of the image
-  std::optional<MemorySender> memory;  // what of it went ahead
-  std::uint64_t stopped_at = 0;        // when it runs no more
+  std::optional<ImageSender> sender;  // of the image
+  std::uint64_t stopped_at = 0;       // when it runs no more
   MigrationJournal journal;
   std::string replaces;  // the session of an earlier attempt whose traces the other host may still have
   MigrateReport report;
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, {}, 0, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -143,6 +115,29 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
            {"bytes", std::to_string(out.bytes)},
            {"replaces", out.replaces},
            {"force", out.options.force ? "yes" : "no"}}};
+}
+
+// What the other host must have for its processes as they are.
+Result<> describe_processes(const Outgoing& out, MigrationMessage& request) {
+  request.fields["criu"] = VZ_TRY(choose_criu()).version.str();
+  request.fields["machine"] = VZ_TRY(host_identity()).machine;
+  request.fields["cpu"] = join(instruction_sets(), " ");
+  request.fields["memory"] = "0";
+  if (!out.live) return {};
+  auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
+  request.fields["memory"] = std::to_string(private_memory(VZ_TRY(running.cgroups.pids())));
+  return {};
+}
+
+// They are the file system's, not the directory's. In one frame.
+Result<> describe_user_limits(const Outgoing& out, MigrationMessage& request) {
+  constexpr std::size_t kLongest = 512u << 10;
+  if (out.layout != Layout::dir) return {};
+  auto text = VZ_TRY(read_user_limits(out.ct.private_path, out.idmap));
+  if (text.size() > kLongest)
+    return fail(Code::unsupported, fmt::format("container {}: disk limits of more than 8000 users", out.ct.id.value()));
+  request.fields["user_limits"] = std::move(text);
+  return {};
 }
 
 Result<> save_phase(Outgoing& out, const char* phase) {
@@ -232,7 +227,7 @@ Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   return {};
 }
 
-Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, bool frozen) {
+Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, MemorySender& memory, bool frozen) {
   const auto began = now_ms();
   MigratePass pass;
   pass.kind = "memory";
@@ -243,7 +238,7 @@ Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, bool froze
     out.ct.reporter.progress("memory", sent, 0);
     return !out.ct.reporter.cancelled();
   };
-  pass.sent = frozen ? VZ_TRY(out.memory->send_rest(channel)) : VZ_TRY(out.memory->send(channel, go_on));
+  pass.sent = frozen ? VZ_TRY(memory.send_rest(channel)) : VZ_TRY(memory.send(channel, go_on));
   pass.read = pass.sent;
   VZ_TRY(expect_answer(channel));
   pass.took_ms = now_ms() - began;
@@ -253,17 +248,18 @@ Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, bool froze
   return pass;
 }
 
-// Ahead, while it runs: worth its while for all but small containers.
-Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, const Cgroups& cgroups) {
-  if (private_memory(VZ_TRY(cgroups.pids())) < kSmallMemory) return {};
-  if (auto able = check_page_tracking(); !able) {
-    out.report.why = "its memory is sent while it stands still: " + able.error().message();
-    return {};
-  }
-  out.memory.emplace(cgroups);
+// Sending it ahead, while it runs, is worth its while for all but small containers.
+Result<bool> can_send_memory_ahead(Outgoing& out, const Cgroups& cgroups) {
+  if (private_memory(VZ_TRY(cgroups.pids())) < kSmallMemory) return false;
+  auto able = check_page_tracking();
+  if (!able) out.report.why = "its memory is sent while it stands still: " + able.error().message();
+  return able.has_value();
+}
+
+Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& memory) {
   std::uint64_t last = UINT64_MAX;
   for (int i = 0; i < kMemoryPasses; ++i) {
-    auto pass = VZ_TRY(send_memory(out, channel, false));
+    auto pass = VZ_TRY(send_memory(out, channel, memory, false));
     // What is written during a pass as short as this fits into the pause; and a pass that is not shorter than the last
     // one shows that no later one will be.
     if (pass.took_ms <= out.options.max_downtime_ms / 4 || pass.sent > last / 10 * 9) return {};
@@ -278,6 +274,7 @@ Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_nam
   VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   auto request = describe(out, request_name);
   if (!token.empty()) VZ_TRY(copy_dump(out, channel));
+  VZ_TRY(describe_user_limits(out, request));
   request.fields["token"] = token;
   request.fields["usage"] = usage_text(out.ct);
   request.fields["start"] = out.live ? "restore" : out.running ? "yes" : "no";
@@ -373,19 +370,23 @@ void announce_here(const Context& ct) {
 HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
-  VZ_TRY(send_memory_ahead(out, channel, running.cgroups));
+  MemorySender memory(running.cgroups);
   std::optional<HandedOver> handed;
   CheckpointHooks hooks;
   hooks.durable = false;  // it is good as long as this host is, and of use only if the other one dies now
   hooks.freezing = [&] {
+    // A dump that was refused for a moment is tried again: the client has waited since the first time.
+    if (out.stopped_at != 0) return;
     // Without it some packets are lost, and come again.
     if (auto taken = ask(channel, {"takeover", {}}); !taken) out.ct.reporter.debug(taken.error().message());
     out.stopped_at = now_ms();
   };
-  if (out.memory) {
+  if (VZ_TRY(can_send_memory_ahead(out, running.cgroups))) {
+    VZ_TRY(send_memory_ahead(out, channel, memory));
     hooks.memory_sent = true;
+    hooks.again = [&] { return send_memory_ahead(out, channel, memory); };
     hooks.frozen = [&]() -> Result<> {
-      VZ_TRY(send_memory(out, channel, true));
+      VZ_TRY(send_memory(out, channel, memory, true));
       return {};
     };
   }
@@ -420,11 +421,12 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   Context ct = VZ_TRY(load_context(host, id, reporter));
   VZ_TRY(check_not_migrating(host, id));
   Outgoing out = VZ_TRY(look_at(ct, options));
-  Connection connection = VZ_TRY(Connection::open(options.transport, options.destination));
+  MigrationConnection connection = VZ_TRY(MigrationConnection::open(options.transport, options.destination));
   FrameChannel& channel = connection.channel;
   if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
   auto request = describe(out, "check");
-  if (out.live) request.fields["criu"] = VZ_TRY(choose_criu()).version.str();
+  if (out.live || has_good_dump(host, id, ct.private_path)) VZ_TRY(describe_processes(out, request));
+  VZ_TRY(describe_user_limits(out, request));
   VZ_TRY(ask(channel, request));
   if (options.check_only) return out.report;
 
@@ -450,7 +452,7 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
 namespace {
 
 Result<> ask_and_finish(Context& ct, const MigrationJournal& journal, const std::vector<std::string>& transport) {
-  auto connection = VZ_TRY(Connection::open(transport, journal.peer));
+  auto connection = VZ_TRY(MigrationConnection::open(transport, journal.peer));
   auto status = VZ_TRY(ask(connection.channel, {"status", {{"ctid", ct.id.str()}, {"session", journal.session}}}));
   if (status.text("phase") == "unknown")
     return fail(
@@ -472,8 +474,13 @@ Result<> resolve_source(const Host& host, Ctid id, MigrationJournal journal, Res
   if (journal.phase == "sending" || how == Resolve::take_back) {
     reporter.step("migrate.takeback");
     if (how == Resolve::ask) {
-      auto connection = VZ_TRY(Connection::open(transport, journal.peer));
-      (void)ask(connection.channel, {"abort", {{"ctid", id.str()}, {"session", journal.session}}});
+      auto connection = VZ_TRY(MigrationConnection::open(transport, journal.peer));
+      auto told = ask(connection.channel, {"abort", {{"ctid", id.str()}, {"session", journal.session}}});
+      if (!told)
+        reporter.warn(
+            fmt::format("Warning: what was copied to {} may still be there: {}; there: `vzctl migrate {} "
+                        "--resolve --drop`, or migrate it again",
+                        journal.peer, told.error().message(), id.value()));
     }
     VZ_TRY(remove_migration(host, id));
     reporter.info(fmt::format("Container {} is here", id.value()));
@@ -494,13 +501,13 @@ Result<> resolve_migration(const Host& host, Ctid id, Resolve how, const std::ve
   if (!journal) return fail(Code::bad_value, fmt::format("Container {}: no migration to resolve", id.value()));
   const bool source = journal->side == "source";
   if (source && how != Resolve::drop) return resolve_source(host, id, *std::move(journal), how, transport, reporter);
-  if (!source && how == Resolve::drop && (journal->phase == "incoming" || journal->phase == "prepared"))
-    return drop_incoming(host, id, *journal, reporter);
+  if (!source && how == Resolve::drop && is_undecided(*journal)) return drop_incoming(host, id, *journal, reporter);
   if (!source && journal->phase == "committed") {
     reporter.info(fmt::format("The other host gave container {} up: it is here", id.value()));
     VZ_TRY(finish_incoming(host, id, &*journal, reporter));
     return {};
   }
+  if (!source && journal->phase == "returned") return drop_incoming(host, id, *journal, reporter);
   if (!source && journal->phase == "done") return remove_migration(host, id);
   return fail(
       Error(Code::locked,

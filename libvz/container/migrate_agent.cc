@@ -23,6 +23,7 @@
 #include "libvz/container/image_delta.h"
 #include "libvz/container/limits.h"
 #include "libvz/container/lock.h"
+#include "libvz/container/migration_check.h"
 #include "libvz/container/migration_finish.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
@@ -30,6 +31,7 @@
 #include "libvz/container/network_handover.h"
 #include "libvz/container/page_store.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/user_limits.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/console.h"
@@ -66,9 +68,10 @@ class Agent {
   Answer abort(const MigrationMessage& request);
 
   Result<> check_free(Ctid id, const Config& config) const;
-  Result<> check_room(const std::string& private_path, std::uint64_t bytes) const;
   Result<> make_area();
+  Result<CtLock> lock_for(Ctid id, const std::string& session) const;
   Result<> drop_replaced(Ctid id, const std::string& replaces) const;
+  Result<> take_user_limits(const MigrationMessage& request) const;
   Result<> save_prepared(const MigrationMessage& request, const char* phase);
   Result<> hold();
   void deliver_packets();
@@ -118,10 +121,23 @@ Answer Agent::hello(const MigrationMessage& request) {
   return MigrationMessage{"hello", {{"vz", VZ_VERSION_STRING}}};
 }
 
-// What an earlier attempt left, of which the source says that it took the container back.
+// The agent of a connection that was cut may wait for hours until the network tells it so. It does no more than wait:
+// the source, which alone knows this session, has come again. What it leaves is what any death of it leaves.
+Result<CtLock> Agent::lock_for(Ctid id, const std::string& session) const {
+  auto lock = CtLock::take(host_, id, "migrating");
+  if (lock || lock.error().code() != Code::locked || session.empty()) return lock;
+  auto journal = VZ_TRY(load_migration(host_, id));
+  if (!journal || journal->side != "destination" || journal->session != session) return lock;
+  reporter_.step("migrate.replace");
+  VZ_TRY(end_lock_holder(host_, id, "agent"));
+  return CtLock::take(host_, id, "migrating");
+}
+
+// What an earlier attempt left, of which the source says that it took the container back, or of which we know it.
 Result<> Agent::drop_replaced(Ctid id, const std::string& replaces) const {
   auto old = VZ_TRY(load_migration(host_, id));
-  if (!old || old->session != replaces || old->phase == "committed" || old->phase == "done") return {};
+  if (!old || old->side != "destination") return {};
+  if (old->phase != "returned" && (old->session != replaces || !is_undecided(*old))) return {};
   return drop_incoming(host_, id, *old, reporter_);
 }
 
@@ -146,40 +162,19 @@ Result<> Agent::check_free(Ctid id, const Config& config) const {
   return {};
 }
 
-// The nearest directory that exists tells which file system it will be.
-Result<> Agent::check_room(const std::string& private_path, std::uint64_t bytes) const {
-  std::string dir = private_path;
-  while (dir.size() > 1 && !exists(dir)) dir = dir.substr(0, std::max<std::size_t>(dir.rfind('/'), 1));
-  UniqueFd fd = VZ_TRY(open_file(dir, O_RDONLY | O_DIRECTORY));
-  auto left = VZ_TRY(free_space(fd.get()));
-  if (bytes <= left.bytes) return {};
-  return fail(Error(Code::no_disk_space, fmt::format("{} needs {} MiB, and {} MiB are free there", private_path,
-                                                     (bytes >> 20) + 1, left.bytes >> 20))
-                  .with_hint("free some space on the destination, or let VE_PRIVATE in its vz.conf name another disk"));
-}
-
 Config merged_config(const Host& host, const Config& own) {
   Config merged = host.global();
   merged.merge(own);
   return merged;
 }
 
-// Its images change between minor versions.
-Result<> check_criu(const std::string& theirs) {
-  auto here = VZ_TRY(choose_criu());
-  if (minor_of(here.version.str()) == minor_of(theirs)) return {};
-  return fail(
-      Error(Code::unsupported, fmt::format("CRIU there is {}, and {} here", here.version.str(), printable(theirs)))
-          .with_hint("install the same version on both hosts, or move it without --live"));
-}
-
 Answer Agent::check(const MigrationMessage& request) {
   Ctid id = VZ_TRY(ctid_of(request));
-  if (auto criu = request.text("criu"); !criu.empty()) VZ_TRY(check_criu(criu));
+  VZ_TRY(check_processes(request));
   Config own = Config::parse(request.text("config"), "the container's configuration");
   Config merged = merged_config(host_, own);
   {
-    auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
+    auto lock = VZ_TRY(lock_for(id, request.text("replaces")));
     VZ_TRY(drop_replaced(id, request.text("replaces")));
   }
   VZ_TRY(check_free(id, own));
@@ -188,8 +183,10 @@ Answer Agent::check(const MigrationMessage& request) {
     return fail(Code::private_exists, fmt::format("Private area already exists there in {}", private_path));
   VZ_TRY(check_room(private_path, VZ_TRY(request.number("bytes"))));
   const Layout layout = VZ_TRY(parse_layout(request.text("layout")));
-  if (layout == Layout::dir && request.text("force") != "yes")
+  if (layout == Layout::dir && request.text("force") != "yes") {
     VZ_TRY(check_dir_quota(private_path, disk_limits(merged)));
+    VZ_TRY(check_user_limits(existing_dir(private_path), {0, kIdsPerContainer}, request.text("user_limits")));
+  }
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host_.paths().lib));
   auto plan = VZ_TRY(plan_limits(merged, facts));
@@ -241,7 +238,7 @@ Answer Agent::begin(const MigrationMessage& request) {
   lock_.emplace(std::move(lock));
   auto ids = VZ_TRY(request.number("ids"));
   if (ids > UINT32_MAX) return fail(Code::bad_value, fmt::format("ids from {} on do not exist", ids));
-  // The same as there: a dump of its processes names them.
+  // The same as there, when nobody else has them.
   idmap_ = VZ_TRY(allocate_idmap(host_, id, IdMap{static_cast<std::uint32_t>(ids), kIdsPerContainer}));
   VZ_TRY(make_area());
   // Best effort: starting it takes a while, and a container that moves live would have to wait for it.
@@ -269,14 +266,13 @@ Answer Agent::receive_dump_files(const MigrationMessage& request) {
   const auto path = incoming_dump_path(default_dump_path(host_, *id_));
   if (!memory_) VZ_TRY(remove_tree(path));
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
-  auto received = VZ_TRY(receive_dump(channel_, path, request.text("durable") != "no"));
+  const bool durable = request.text("durable") != "no";
+  auto received = VZ_TRY(receive_dump(channel_, path, durable));
   // What is wrong with it is better known before the commit.
   Dump dump = VZ_TRY(open_dump(path));
   VZ_TRY(verify_dump(dump));
-  if (memory_) {
-    VZ_TRY(memory_->finish());
-    VZ_TRY(reseal_dump(path));
-  }
+  if (memory_) VZ_TRY(memory_->finish());
+  if (memory_ || dump.manifest.idmap != idmap_) VZ_TRY(adapt_dump(dump, idmap_, durable));
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
 }
 
@@ -309,10 +305,19 @@ MigrationMessage outcome(const FinishedIncoming& finished) {
            {"note", finished.note}}};
 }
 
+Result<> Agent::take_user_limits(const MigrationMessage& request) const {
+  const auto dir = incoming_path(journal_);
+  const auto text = request.text("user_limits");
+  auto able = check_user_limits(dir, idmap_, text);
+  if (able) return write_user_limits(dir, idmap_, text);
+  return able.error().code() == Code::unsupported && request.text("force") == "yes" ? Result<>() : able;
+}
+
 // From here on it survives the end of the connection: only the source knows whether it gave the container up.
 Result<> Agent::save_prepared(const MigrationMessage& request, const char* phase) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
   VZ_TRY(write_layout(incoming_path(journal_), layout_));
+  if (layout_ == Layout::dir) VZ_TRY(take_user_limits(request));
   image_.reset();
   journal_.config = request.text("config");
   journal_.usage = request.text("usage");
@@ -365,11 +370,13 @@ Answer Agent::after_hold(Result<> restored) {
   // Held, and the connection is lost: the source may have given it up, and come again.
   if (held_ && !aborted_) return fail(std::move(restored).error());
   reporter_.step("migrate.abort");
-  VZ_TRY(drop_incoming(host_, *id_, journal_, reporter_));
+  auto dropped = drop_incoming(host_, *id_, journal_, reporter_);
   id_.reset();
   lock_.reset();
-  if (aborted_) return MigrationMessage{"ok", {}};
-  return fail(std::move(restored).error());
+  // Why it cannot run here is what the source wants to know; what is left here goes with its next attempt.
+  if (!aborted_) return fail(std::move(restored).error());
+  if (!dropped) return fail(std::move(dropped).error());
+  return MigrationMessage{"ok", {}};
 }
 
 // The source is about to freeze it: nobody can receive what is sent to it.
@@ -406,7 +413,7 @@ Answer Agent::restore(const MigrationMessage& request) {
 Result<> Agent::adopt(const MigrationMessage& request) {
   if (id_) return {};
   Ctid id = VZ_TRY(ctid_of(request));
-  auto lock = VZ_TRY(CtLock::take(host_, id, "migrating"));
+  auto lock = VZ_TRY(lock_for(id, request.text("session")));
   auto journal = VZ_TRY(load_migration(host_, id));
   if (!journal || journal->side != "destination" || journal->session != request.text("session"))
     return fail(Code::bad_value, fmt::format("container {}: nothing is known of this migration", id.value()));
@@ -446,7 +453,7 @@ Answer Agent::forget(const MigrationMessage& request) {
 Answer Agent::abort(const MigrationMessage& request) {
   if (!id_ && !VZ_TRY(load_migration(host_, VZ_TRY(ctid_of(request))))) return MigrationMessage{"ok", {}};
   VZ_TRY(adopt(request));
-  if (journal_.phase != "incoming" && journal_.phase != "prepared" && journal_.phase != "held")
+  if (!is_undecided(journal_))
     return fail(Code::locked, fmt::format("Container {} was handed over already", id_->value()));
   reporter_.step("migrate.abort");
   image_.reset();

@@ -18,7 +18,7 @@ namespace vz {
 std::string incoming_path(const MigrationJournal& journal) { return journal.private_path + ".incoming"; }
 
 Result<> drop_incoming(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
-  if (journal.phase == "held") {
+  if (journal.phase == "held" || journal.phase == "returned") {
     MigrationJournal placed = journal;
     VZ_TRY(give_back(host, id, &placed, reporter));
   }
@@ -128,16 +128,19 @@ Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporte
   // First the token: from then on no dump here is of use, and nothing but a boot could make it run.
   reporter.step("migrate.return.token");
   VZ_TRY(remove_token(journal->private_path));
-  reporter.step("migrate.return.config");
   auto config = host.load(id);
-  if (config)
+  if (config) {
+    // While it has one: what a restore has left cannot be settled without.
+    reporter.step("migrate.return.cleanup");
+    VZ_TRY(clean_up(host, id, reporter));
+    reporter.step("migrate.return.config");
     if (auto name = config->get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, id));
+  }
   VZ_TRY(remove_tree(host.config_path(id)));
   journal->phase = "returned";
   reporter.step("migrate.returned");
   VZ_TRY(save_migration(host, id, *journal));
   reporter.step("migrate.return.files");
-  VZ_TRY(clean_up(host, id, reporter));
   VZ_TRY(remove_private(journal->private_path));
   VZ_TRY(remove_dump(default_dump_path(host, id)));
   return release_idmap(host, id);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/migration_journal.h"
 
+#include <algorithm>
 #include <array>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
+#include <vz/migrate.h>
 #include <nlohmann/json.hpp>
 
 #include "libvz/kernel/file.h"
@@ -40,6 +44,26 @@ Error damaged(const std::string& path, const char* why) {
 
 std::string migration_journal_path(const Host& host, Ctid id) {
   return host.paths().lib + "/migrate/" + id.str() + ".json";
+}
+
+bool is_undecided(const MigrationJournal& journal) {
+  return journal.phase == "incoming" || journal.phase == "prepared" || journal.phase == "held";
+}
+
+std::vector<MigrationStatus> list_migrations(const Host& host) {
+  constexpr std::string_view kEnd = ".json";
+  std::vector<MigrationStatus> out;
+  auto names = list_dir(host.paths().lib + "/migrate");
+  for (const auto& name : names ? *names : std::vector<std::string>()) {
+    if (!name.ends_with(kEnd)) continue;
+    auto id = Ctid::parse(name.substr(0, name.size() - kEnd.size()));
+    if (!id) continue;
+    auto journal = load_migration(host, *id);
+    if (!journal) out.push_back({*id, "", "damaged"});
+    if (journal && *journal) out.push_back({*id, (*journal)->side, (*journal)->phase});
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return out;
 }
 
 Result<std::optional<MigrationJournal>> load_migration(const Host& host, Ctid id) {

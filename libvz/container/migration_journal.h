@@ -36,6 +36,8 @@ struct MigrationJournal {
 };
 
 std::string migration_journal_path(const Host& host, Ctid id);
+// A destination's that has not been told yet that it may run here: it can be thrown away.
+bool is_undecided(const MigrationJournal& journal);
 // nullopt: none. Code::bad_config for one that is damaged or of another version: nobody knows then who owns it.
 Result<std::optional<MigrationJournal>> load_migration(const Host& host, Ctid id);
 Result<> save_migration(const Host& host, Ctid id, const MigrationJournal& journal);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <vz/beancounters.h>
 
+#include "libvz/container/oom_victims.h"
 #include "libvz/container/quota_events.h"
 #include "libvz/container/state.h"
 #include "libvz/kernel/poller.h"
@@ -15,7 +16,7 @@ namespace vz {
 
 namespace {
 
-enum : std::uint64_t { kCounters, kQuotas };
+enum : std::uint64_t { kCounters, kQuotas, kVictims };
 
 std::string text_of(const UbEvent& event) {
   switch (event.kind) {
@@ -37,6 +38,15 @@ MonitorEvent event_of(const UbEvent& event) {
   if (event.kind == UbEvent::Kind::refused) out.resource = ub_resource(event.resource).name;
   out.count = event.delta;
   out.text = text_of(event);
+  return out;
+}
+
+MonitorEvent event_of(const OomReport& report) {
+  MonitorEvent out;
+  out.what = ub_event_name(UbEvent::Kind::oom_kill);
+  out.id = report.id;
+  out.count = 1;
+  out.text = oom_message(report);
   return out;
 }
 
@@ -70,14 +80,32 @@ struct Monitor::Impl {
   Poller poller;
   UbEvents counters;
   std::optional<QuotaEvents> quotas;
+  std::optional<OomVictims> victims;
   std::vector<std::string> missing;
 
+  void add_kills(UbEvent event, std::vector<MonitorEvent>& out);
   Result<> look_at_counters(std::vector<MonitorEvent>& out);
   Result<> look_at_quotas(std::vector<MonitorEvent>& out);
 };
 
+// Each by name as far as the module told of them, the rest as a number.
+void Monitor::Impl::add_kills(UbEvent event, std::vector<MonitorEvent>& out) {
+  if (victims) {
+    for (const auto& report : victims->take(event.id, event.delta)) {
+      out.push_back(event_of(report));
+      --event.delta;
+    }
+  }
+  if (event.delta > 0) out.push_back(event_of(event));
+}
+
 Result<> Monitor::Impl::look_at_counters(std::vector<MonitorEvent>& out) {
-  while (auto event = VZ_TRY(counters.next())) out.push_back(event_of(*event));
+  while (auto event = VZ_TRY(counters.next())) {
+    if (event->kind == UbEvent::Kind::oom_kill)
+      add_kills(*event, out);
+    else
+      out.push_back(event_of(*event));
+  }
   return {};
 }
 
@@ -110,13 +138,19 @@ Result<Monitor> Monitor::open(const Host& host, const MonitorOptions& options) {
   counted.interval = options.interval;
   counted.only = options.only;
   auto counters = VZ_TRY(UbEvents::open(host, std::move(counted)));
-  auto impl = std::make_unique<Impl>(Impl{host, options, std::move(poller), std::move(counters), std::nullopt, {}});
+  auto impl = std::make_unique<Impl>(Impl{host, options, std::move(poller), std::move(counters), {}, {}, {}});
   VZ_TRY(impl->poller.add(impl->counters.fd(), EPOLLIN, kCounters));
   if (auto quotas = QuotaEvents::open()) {
     VZ_TRY(impl->poller.add(quotas->fd(), EPOLLIN, kQuotas));
     impl->quotas = std::move(*quotas);
   } else {
     impl->missing.push_back("disk limits that are met: " + quotas.error().message());
+  }
+  if (auto victims = OomVictims::open()) {
+    VZ_TRY(impl->poller.add(victims->fd(), EPOLLIN, kVictims));
+    impl->victims = std::move(*victims);
+  } else {
+    impl->missing.push_back("who was killed for want of memory: " + victims.error().message());
   }
   return Monitor(std::move(impl));
 }
@@ -126,6 +160,7 @@ Result<std::vector<MonitorEvent>> Monitor::wait() {
   for (const auto& ready : VZ_TRY(impl_->poller.wait(std::nullopt))) {
     if (ready.data.u64 == kCounters) VZ_TRY(impl_->look_at_counters(out));
     if (ready.data.u64 == kQuotas) VZ_TRY(impl_->look_at_quotas(out));
+    if (ready.data.u64 == kVictims) impl_->victims->gather();
   }
   return out;
 }

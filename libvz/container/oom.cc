@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1u << 20;
 
-std::string count_path(const Host& host, Ctid id) { return host.paths().run + "/oom/" + id.str(); }
+std::string counts_dir(const Host& host) { return host.paths().run + "/oom"; }
+std::string count_path(const Host& host, Ctid id) { return counts_dir(host) + "/" + id.str(); }
 
 std::optional<std::uint64_t> number_in(const Result<std::string>& text) {
   auto value = text ? parse_u64(trim(*text)) : fail(Code::system, "unreadable");
@@ -68,11 +69,19 @@ std::uint64_t earlier_oom_kills(const Host& host, Ctid id) {
   return number_in(read_file(count_path(host, id))).value_or(0);
 }
 
+std::set<Ctid> with_earlier_oom_kills(const Host& host) {
+  std::set<Ctid> out;
+  auto names = list_dir(counts_dir(host));
+  for (const auto& name : names ? *names : std::vector<std::string>())
+    if (auto id = Ctid::parse(name)) out.insert(*id);
+  return out;
+}
+
 void keep_oom_count(const Host& host, const CgroupHost& cgroups, Ctid id) {
   auto kills = oom_kills_of_run(cgroups, id);
   if (kills == 0) return;
   // Best effort: a lost count loses nothing else. Killed between here and the removal of the groups, it counts twice.
-  (void)make_dirs(host.paths().run + "/oom", 0755);
+  (void)make_dirs(counts_dir(host), 0755);
   (void)replace_file(count_path(host, id), std::to_string(earlier_oom_kills(host, id) + kills) + "\n", 0644);
 }
 
@@ -92,6 +101,7 @@ OomReport oom_report(const VzOomKill& k) {
   out.id = Ctid(k.ctid);
   out.pid = k.pid;
   out.comm = k.comm;
+  out.host_short = k.host_short;
   out.rss = k.rss_anon + k.rss_file + k.rss_shmem;
   out.swap = k.swap;
   out.ram_used = k.ram_usage;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,7 @@ namespace vz {
 std::uint64_t oom_kills_of_run(const CgroupHost& cgroups, Ctid id);
 // Kills of earlier runs since the host booted: RUN/oom/ID.
 std::uint64_t earlier_oom_kills(const Host& host, Ctid id);
+std::set<Ctid> with_earlier_oom_kills(const Host& host);
 // Adds those of the run that is cleaned up, before its groups go.
 void keep_oom_count(const Host& host, const CgroupHost& cgroups, Ctid id);
 

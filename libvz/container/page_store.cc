@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/container/dump.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -45,13 +46,6 @@ std::vector<PageRun> merged(std::vector<PageRun> a, const std::vector<PageRun>& 
 
 }  // namespace
 
-bool is_layer_name(const std::string& name) {
-  constexpr std::string_view kStart = "memory.";
-  return name.starts_with(kStart) && parse_u64(std::string_view(name).substr(kStart.size())).has_value();
-}
-
-bool is_of_layers(const std::string& name) { return name == kParentLink || is_layer_name(name); }
-
 std::vector<PageRun> missing_from(const std::vector<PageRun>& need, const std::vector<PageRun>& have) {
   std::vector<PageRun> out;
   auto at = have.begin();
@@ -69,18 +63,18 @@ std::vector<PageRun> missing_from(const std::vector<PageRun>& need, const std::v
   return out;
 }
 
-std::string PageStore::layer_path(std::size_t index) const {
-  return fmt::format("{}/images/memory.{}", dump_, index + 1);
-}
+PageStore::PageStore(const std::string& dump) : images_(dump + "/" + kDumpImages) {}
+
+std::string PageStore::layer_path(std::size_t index) const { return images_ + "/" + layer_name(index + 1); }
 
 Result<> PageStore::begin_layer() {
   if (layers_.size() >= kLayersMax) return fail(Code::bad_value, "the memory comes in too many pieces");
   layers_.emplace_back();
   const auto path = layer_path(layers_.size() - 1);
-  VZ_TRY(make_dirs(dump_ + "/images", 0755));
+  VZ_TRY(make_dirs(images_, 0755));
   VZ_TRY(make_dirs(path, 0755));
   if (layers_.size() == 1) return {};
-  return make_symlink(fmt::format("../memory.{}", layers_.size() - 1), path + "/" + kParentLink);
+  return make_symlink("../" + layer_name(layers_.size() - 1), path + "/" + kParentLink);
 }
 
 Result<PageStore::Piece*> PageStore::piece_for(const PagesFrame& frame) {
@@ -100,7 +94,7 @@ Result<PageStore::Piece*> PageStore::piece_for(const PagesFrame& frame) {
 
 Result<> PageStore::add(const PagesFrame& frame) {
   Piece* piece = VZ_TRY(piece_for(frame));
-  VZ_TRY_CTX(write_all(piece->file.get(), frame.data), dump_);
+  VZ_TRY_CTX(write_all(piece->file.get(), frame.data), images_);
   bytes_ += frame.data.size();
   const std::uint64_t pages = frame.data.size() / kPage;
   auto& runs = piece->runs;
@@ -136,12 +130,11 @@ Result<> PageStore::finish_process(std::uint32_t pid, const std::string& path) {
 
 Result<> PageStore::finish() {
   if (layers_.empty()) return {};
-  const auto images = dump_ + "/images";
-  for (const auto& name : VZ_TRY(list_dir(images)))
-    if (auto pid = process_of(name)) VZ_TRY(finish_process(*pid, images + "/" + name));
+  for (const auto& name : VZ_TRY(list_dir(images_)))
+    if (auto pid = process_of(name)) VZ_TRY(finish_process(*pid, images_ + "/" + name));
   for (auto& layer : layers_)
     for (auto& [pid, piece] : layer) piece.file.reset();
-  return make_symlink(fmt::format("memory.{}", layers_.size()), images + "/" + kParentLink);
+  return make_symlink(layer_name(layers_.size()), images_ + "/" + kParentLink);
 }
 
 }  // namespace vz

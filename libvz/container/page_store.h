@@ -16,23 +16,17 @@
 
 namespace vz {
 
-// In a directory of images: where the pages are that are not among them.
-constexpr const char* kParentLink = "parent";
-// "memory.3"
-bool is_layer_name(const std::string& name);
-// What is beside the files that a manifest names: layers, and the link to the last one.
-bool is_of_layers(const std::string& name);
-
 class PageStore {
  public:
   // Below `dump`, a directory.
-  explicit PageStore(std::string dump) : dump_(std::move(dump)) {}
+  explicit PageStore(const std::string& dump);
 
   Result<> begin_layer();
   Result<> add(const PagesFrame& frame);
   std::uint64_t bytes() const { return bytes_; }
 
-  // Completes the images in `dump`/images, of a dump that left out what is here. Code::restore when a page is missing.
+  // Completes the images in `dump`'s images, of a dump that left out what is here. Code::restore when a page is
+  // missing.
   Result<> finish();
 
  private:
@@ -45,7 +39,7 @@ class PageStore {
   Result<Piece*> piece_for(const PagesFrame& frame);
   Result<> finish_process(std::uint32_t pid, const std::string& path);
 
-  std::string dump_;
+  std::string images_;
   std::vector<Layer> layers_;
   std::uint64_t bytes_ = 0;
 };

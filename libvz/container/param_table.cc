@@ -74,8 +74,8 @@ constexpr Param kParams[] = {
      "Most open files. Beyond it open(2) and its like fail with ENFILE." VZ_BY_PROGRAM},
     {"DCACHESIZE", "--dcachesize", "BAR[:LIM]", Kind::bytes, Applies::not_enforced, "Beancounters",
      "Kernel memory of busy directory entries and inodes, in bytes or with a suffix."},
-    {"NUMIPTENT", "--numiptent", "BAR[:LIM]", Kind::count, Applies::not_enforced, "Beancounters",
-     "Most packet filter rules."},
+    {"NUMIPTENT", "--numiptent", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
+     "Most packet filter rules: nftables, and iptables that is made of it. More fail with ENOMEM." VZ_BY_PROGRAM},
     {"AVNUMPROC", "--avnumproc", "BAR[:LIM]", Kind::count, Applies::not_enforced, "Beancounters",
      "Average number of processes; a planning value, never a limit."},
 

@@ -136,11 +136,6 @@ void judge_task(const TaskFacts& task, const PrecheckFacts& facts, const std::se
   if (task.state == 'Z') return;
   judge_namespaces(task, init, out);
   judge_files(task, facts, out);
-  if (task.allowed_cpus != init.allowed_cpus)
-    out.push_back(of_task(task, Effect::changes, "bound to CPUs " + task.allowed_cpus,
-                          "set it again afterwards (taskset, CPUAffinity=)"));
-  if (task.io_priority != 0)
-    out.push_back(of_task(task, Effect::changes, "an I/O priority", "set it again afterwards (ionice)"));
 }
 
 void judge_mounts(const PrecheckFacts& facts, std::vector<Obstacle>& out) {
@@ -174,6 +169,10 @@ std::vector<Obstacle> judge(const PrecheckFacts& facts) {
       out.push_back(of_container(Effect::blocks, fmt::format("{} sockets", protocol.name), protocol.remedy));
   for (const auto& queue : facts.message_queues)
     out.push_back(of_container(Effect::blocks, "messages in POSIX queue /" + printable(queue), "let them be read"));
+  for (const auto& [task, point] : facts.sockets)
+    out.push_back(
+        of_task(task, Effect::blocks, "a socket mounted on " + printable(point),
+                "CRIU cannot make it again: an empty BindPaths= or BindReadOnlyPaths= in a drop-in of the service"));
   for (const auto& task : facts.tasks) judge_task(task, facts, known, out);
   return out;
 }
@@ -210,7 +209,9 @@ Result<PrecheckFacts> read_facts(const Running& running, const Access& access) {
     facts.tasks.push_back(std::move(*task));
     auto mounts = read_mounts(pid);
     if (!mounts) continue;
-    for (const auto& mount : *mounts) facts.mount_ids.insert(mount.id);
+    for (const auto& mount : *mounts)
+      if (facts.mount_ids.insert(mount.id).second && is_mounted_socket(pid, mount))
+        facts.sockets.emplace_back(facts.tasks.back(), mount.point);
     if (pid == init) facts.mounts = std::move(*mounts);
   }
   for (const auto& external : VZ_TRY(external_mounts(init, access)))

@@ -12,10 +12,11 @@
 namespace vz {
 
 struct PrecheckFacts {
-  std::vector<TaskFacts> tasks;       // init first
-  std::vector<MountEntry> mounts;     // of init
-  std::set<std::uint64_t> mount_ids;  // of all of the container's mount namespaces
-  std::set<std::string> external;     // mount points that are given to the container again
+  std::vector<TaskFacts> tasks;                            // init first
+  std::vector<MountEntry> mounts;                          // of init
+  std::set<std::uint64_t> mount_ids;                       // of all of the container's mount namespaces
+  std::set<std::string> external;                          // mount points that are given to the container again
+  std::vector<std::pair<TaskFacts, std::string>> sockets;  // mounted, where, and a process that sees it
   std::vector<std::string> protocols, message_queues;
 };
 std::vector<Obstacle> judge(const PrecheckFacts& facts);

@@ -102,6 +102,11 @@ Result<> prepare_user_quota(const std::string& private_path, int root, bool on) 
                      "usrquota,grpquota; or use --layout image"));
 }
 
+Result<bool> kernel_answers_quota_calls(const std::string& private_path) {
+  if (VZ_TRY(private_layout(private_path)) != Layout::dir) return false;
+  return userns_quota_admin().value_or(false);
+}
+
 std::string quota_special(const std::string& private_path, const std::string& root_device) {
   std::string name = root_device;
   if (name.empty()) {

@@ -44,6 +44,9 @@ bool wants_user_quota(const Config& config);
 // For a start, with the root's detached mount: switches limits on or off in an image; a directory's file system is the
 // host's, there it is checked. Code::unsupported with the remedy.
 Result<> prepare_user_quota(const std::string& private_path, int root, bool on);
+// Whether the kernel itself answers quotactl(2) of a container with this private area. It takes ids as they are on
+// disk, and those of an image are mapped by its mount: there vzd answers on every kernel.
+Result<bool> kernel_answers_quota_calls(const std::string& private_path);
 // The name of the root's file system in /proc/self/mounts, "" when it is not below /dev.
 std::string quota_special(const std::string& private_path, const std::string& root_device);
 // quota(1) and its like insist on a device of that name, with the number that files on `root` have.

@@ -128,6 +128,8 @@ Result<> Restore::complete(pid_t pid) {
   netns_ = VZ_TRY(open_namespace(pid, "net"));
   VZ_TRY(connect_network(ct_.config, ct_.id, plan_.idmap, netns_, ct_.reporter));
   if (auto own = own_message_queues(pid, plan_.idmap.base); !own) ct_.reporter.debug(own.error().message());
+  for (const auto& lost : apply_scheduling(VZ_TRY(cgroups_->pids()), dump_.manifest.scheduling))
+    ct_.reporter.warn("Warning: not as it was: " + lost);
   ct_.reporter.step("restore.adopt");
   auto pidfd = VZ_TRY(open_process(state_.init));
   auto adopted = console_ ? vzd_adopt(ct_.host.paths().run, ct_.id, console_, pidfd)
@@ -149,6 +151,8 @@ Result<> Restore::complete(pid_t pid) {
 Result<> Restore::on_notification(CriuNotification& n) {
   ct_.reporter.step("restore.criu." + n.name);
   if (n.name == "orphan-pts-master") console_ = std::move(n.fd);
+  // Init is where it belongs, and the others are not there yet: what they have is counted where it was.
+  if (n.name == "post-setup-namespaces") return set_inner_groups(*cgroups_, plan_.idmap, dump_.manifest.groups);
   if (n.name == "post-restore") return complete(n.pid);
   if (n.name == "pre-resume") {
     if (hooks_.resuming) hooks_.resuming();
@@ -169,6 +173,7 @@ Result<> Restore::run() {
   VZ_TRY(prepare_disk(ct_, plan_, !options_.force));
   auto root = VZ_TRY(prepare_root(ct_, plan_, !options_.skip_fsck, /*write_files=*/false, &state_.root_device));
   state_.quota_special = plan_.quota_special;
+  state_.native_quota = plan_.access.sandbox.quota == QuotaCalls::native;
   state_.layout = layout_name(VZ_TRY(private_layout(ct_.private_path)));
   CriuRestore request;
   request.images_fd = dump_.images.get();

@@ -8,6 +8,15 @@
 
 namespace vz {
 
+namespace {
+
+QuotaCalls quota_calls(const State& state) {
+  if (!state.user_quota) return QuotaCalls::refused;
+  return state.native_quota ? QuotaCalls::native : QuotaCalls::asked;
+}
+
+}  // namespace
+
 std::vector<std::string> guest_environment() { return {"HOME=/", "TERM=linux", std::string("PATH=") + kGuestPath}; }
 
 Result<Running> open_running(const Host& host, Ctid id) {
@@ -23,7 +32,7 @@ EnterSpec enter_spec(const Running& running) {
   EnterSpec spec;
   spec.init_pidfd = &running.pidfd;
   spec.cgroups = &running.cgroups;
-  spec.sandbox = {running.state.capabilities, running.state.nesting, true, running.state.user_quota};
+  spec.sandbox = {running.state.capabilities, running.state.nesting, true, quota_calls(running.state)};
   // Without vzd the listener is closed here, and quotactl(2) is ENOSYS.
   spec.on_listener = [&running](UniqueFd listener) { (void)vzd_quota(running.run_dir, running.state.id, listener); };
   spec.env = guest_environment();
@@ -33,8 +42,8 @@ EnterSpec enter_spec(const Running& running) {
 EnterSpec quiet_enter_spec(const Running& running, const UniqueFd& null) {
   EnterSpec spec = enter_spec(running);
   for (int& fd : spec.stdio) fd = null.get();
-  spec.hand_signals_back = true;   // the user interrupts us, not what we run
-  spec.sandbox.ask_quota = false;  // our own questions have nothing to do with quotas
+  spec.hand_signals_back = true;             // the user interrupts us, not what we run
+  spec.sandbox.quota = QuotaCalls::refused;  // our own questions have nothing to do with quotas
   return spec;
 }
 

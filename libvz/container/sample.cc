@@ -30,16 +30,7 @@ Value number(std::string_view text) {
 }
 
 // "name value" lines: memory.stat, memory.events, cpu.stat, memory.oom_control.
-Value field(std::string_view text, std::string_view name) {
-  while (!text.empty()) {
-    auto end = std::min(text.find('\n'), text.size());
-    auto line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ' ')
-      return number(line.substr(name.size()));
-  }
-  return std::nullopt;
-}
+Value field(std::string_view text, std::string_view name) { return number(line_value(text, std::string(name) + " ")); }
 
 Value minus(Value a, Value b) {
   if (!a || !b) return std::nullopt;

@@ -23,6 +23,7 @@
 #include "libvz/container/state.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/mount_table.h"
@@ -42,11 +43,7 @@ Result<> check_layout(const Context& ct, Code code) {
                                          ct.id.value())));
 }
 
-Result<std::string> chosen_uuid(const std::string& wanted) {
-  if (!wanted.empty()) return parse_uuid(wanted);
-  auto text = VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64));
-  return parse_uuid(std::string(trim(text)));
-}
+Result<std::string> chosen_uuid(const std::string& wanted) { return wanted.empty() ? new_uuid() : parse_uuid(wanted); }
 
 Result<> check_text(const char* what, const std::string& text) {
   constexpr std::size_t kLongest = 1024;

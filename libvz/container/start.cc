@@ -77,7 +77,7 @@ namespace {
 
 // Limits of users inside, as QUOTAUGIDLIMIT wants them.
 Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
-  const bool on = plan.access.sandbox.ask_quota;
+  const bool on = plan.access.sandbox.quota != QuotaCalls::refused;
   ct.reporter.step("start.userquota");
   if (auto done = prepare_user_quota(ct.private_path, root.mount.get(), on); !done) {
     if (on && !plan.lenient)
@@ -86,6 +86,7 @@ Result<> apply_user_quota(Context& ct, const RootMount& root, StartPlan& plan) {
     ct.reporter.warn("Warning: " + done.error().message() + ", going on without it");
   }
   if (!on) return {};
+  if (VZ_TRY(kernel_answers_quota_calls(ct.private_path))) plan.access.sandbox.quota = QuotaCalls::native;
   plan.quota_special = quota_special(ct.private_path, root.device);
   if (!plan.quota_special.empty())
     plan.access.nodes.push_back(VZ_TRY(quota_node(plan.quota_special, root.mount.get())));
@@ -220,7 +221,7 @@ Result<> run_start_script(Context& ct, const Cgroups& cgroups, const UniqueFd& p
   spec.init_pidfd = &pidfd;
   spec.cgroups = &cgroups;
   spec.sandbox = sandbox;
-  spec.sandbox.ask_quota = false;
+  spec.sandbox.quota = QuotaCalls::refused;
   spec.argv = {"/bin/bash"};
   spec.fallbacks = {{"/bin/sh"}};
   spec.env = init_environment();
@@ -238,7 +239,7 @@ State new_state(const Context& ct, const StartPlan& plan) {
   state.idmap = plan.idmap;
   state.nesting = plan.access.sandbox.nesting;
   state.capabilities = plan.access.sandbox.capabilities;
-  state.user_quota = plan.access.sandbox.ask_quota;
+  state.user_quota = plan.access.sandbox.quota != QuotaCalls::refused;
   state.boot_id = read_boot_id();
   state.started_at = std::time(nullptr);
   state.config_snapshot = ct.config.text();
@@ -268,6 +269,7 @@ Result<UniqueFd> launch(Context& ct, const StartOptions& options, StartPlan& pla
   ct.reporter.step("start.mount");
   auto root = VZ_TRY(prepare_root(ct, plan, !options.skip_fsck, /*write_files=*/true, &state->root_device));
   state->quota_special = plan.quota_special;
+  state->native_quota = plan.access.sandbox.quota == QuotaCalls::native;
   state->layout = layout_name(VZ_TRY(private_layout(ct.private_path)));
 
   VZ_TRY(check_cancelled(ct));
@@ -362,7 +364,7 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
   VZ_TRY(prepare_disk(ct, plan, false));
   std::string device;
   InitSpec init = init_spec(ct, plan, VZ_TRY(prepare_root(ct, plan, /*fsck=*/true, /*write_files=*/true, &device)));
-  init.sandbox.ask_quota = false;
+  init.sandbox.quota = QuotaCalls::refused;
   init.argv = {"/bin/sh", "-c", "read line"};
   auto started = VZ_TRY(clone_into_cgroups(ct, plan, std::move(init)));
   auto& [pending, cgroups] = started;
@@ -372,7 +374,7 @@ Result<int> run_in_environment(Context& ct, StartPlan& plan, State* state, std::
   spec.init_pidfd = &pending.pidfd();
   spec.cgroups = &cgroups;
   spec.sandbox = plan.access.sandbox;
-  spec.sandbox.ask_quota = false;
+  spec.sandbox.quota = QuotaCalls::refused;
   spec.argv = std::move(argv);
   spec.env = init_environment();
   spec.stdio[0] = stdin_fd;

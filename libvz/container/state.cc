@@ -34,6 +34,7 @@ Json state_to_json(const State& s) {
               {"nesting", s.nesting},
               {"capabilities", s.capabilities},
               {"user_quota", s.user_quota},
+              {"native_quota", s.native_quota},
               {"quota_special", s.quota_special},
               {"cgroup_id", s.cgroup_id},
               {"boot_id", s.boot_id},
@@ -120,6 +121,7 @@ Result<State> state_from_json(const Json& json, const std::string& path) {
   reader.read("nesting", s.nesting);
   reader.read("capabilities", s.capabilities);
   reader.read("user_quota", s.user_quota);
+  reader.read("native_quota", s.native_quota);
   reader.read("quota_special", s.quota_special);
   reader.read("cgroup_id", s.cgroup_id);
   reader.read("boot_id", s.boot_id);

@@ -31,7 +31,8 @@ struct State {
   std::vector<std::string> addresses;
   bool nesting = false;
   std::uint64_t capabilities = 0;
-  bool user_quota = false;      // quotactl(2) inside is answered by vzd
+  bool user_quota = false;      // quotactl(2) inside is answered: by vzd,
+  bool native_quota = false;    // or by the kernel
   std::string quota_special;    // what it calls the root's file system there
   std::uint64_t cgroup_id = 0;  // of P/ct on cgroup v2: entries for kernel code can be found when the group is gone
   std::string boot_id;          // /proc/sys/kernel/random/boot_id at start

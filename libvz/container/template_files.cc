@@ -26,6 +26,20 @@ constexpr const char* kMaskedUnits[] = {
     "systemd-journald-audit.socket", "systemd-remount-fs.service",    "proc-sys-fs-binfmt_misc.automount",
 };
 
+// A template has no keys of its own, or all containers had the same. Debian's sshd-keygen.service runs only where
+// systemd asks the questions of a first boot.
+constexpr const char* kSshKeys =
+    "[Unit]\n"
+    "Description=Host keys of this container for SSH\n"
+    "ConditionPathExists=/usr/sbin/sshd\n"
+    "ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key\n"
+    "Before=ssh.service ssh.socket\n"
+    "[Service]\n"
+    "Type=oneshot\n"
+    "ExecStart=/usr/bin/ssh-keygen -A\n"
+    "[Install]\n"
+    "WantedBy=multi-user.target\n";
+
 }  // namespace
 
 std::vector<TemplateFile> debian_template_files(unsigned systemd) {
@@ -35,6 +49,8 @@ std::vector<TemplateFile> debian_template_files(unsigned systemd) {
       {"etc/systemd/system/getty.target.wants/console-getty.service", "", 0,
        "/lib/systemd/system/console-getty.service"},
       {"etc/systemd/logind.conf.d/10-vz.conf", "[Login]\nNAutoVTs=0\nReserveVT=0\n"},
+      {"etc/systemd/system/vz-ssh-keys.service", kSshKeys},
+      {"etc/systemd/system/multi-user.target.wants/vz-ssh-keys.service", "", 0, "../vz-ssh-keys.service"},
       // Empty, not missing: systemd makes an id at the first boot, and does not ask questions.
       {"etc/machine-id", ""},
       {"etc/hostname", "localhost\n"},

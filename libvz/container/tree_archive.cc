@@ -39,7 +39,7 @@ std::vector<std::string> pack_command() {
 std::vector<std::string> pack_changes_command() {
   auto command = pack_command();
   command.insert(command.end() - 1, {"--no-check-device", "--warning=no-new-directory",
-                                     fmt::format("--listed-incremental=/work/{}", kState)});
+                                     fmt::format("--listed-incremental=/state/{}", kState)});
   return command;
 }
 
@@ -69,7 +69,7 @@ std::string shown(const std::string& messages) {
 struct Packing {
   std::vector<std::string> command;
   std::string dir;
-  int work_fd = -1;
+  int state_fd = -1;
   int tolerated = 0;  // exit status that is no failure, either
 };
 
@@ -80,7 +80,7 @@ Result<std::uint64_t> run_tar(Packing packing, IdMap idmap, const ArchiveSink& s
   UniqueFd null = VZ_TRY(open_file("/dev/null", O_RDONLY));
   BoxedProcess tar = VZ_TRY(start_boxed({.argv = std::move(packing.command),
                                          .tree_fd = tree.get(),
-                                         .work_fd = packing.work_fd,
+                                         .state_fd = packing.state_fd,
                                          .idmap = idmap,
                                          .stdin_fd = null.get(),
                                          .stdout_fd = data.write_end.get(),

@@ -8,6 +8,7 @@
 
 #include "libvz/kernel/boot_id.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hostinfo.h"
 
 namespace vz {
 

@@ -39,7 +39,7 @@ struct Plan {
   std::vector<HostDir> dirs;
   std::vector<char*> argv;
   std::array<char*, 3> env;
-  int tree_fd, work_fd;
+  int tree_fd, state_fd;
   int stdio[3];
   int sync;  // child's end
   pid_t parent;
@@ -103,7 +103,7 @@ void build_root(const Plan& plan) {
     must(::mount(dir.source.c_str(), dir.dest.c_str(), nullptr, MS_BIND, nullptr) == 0, s, "bind host programs");
     must(set_read_only(dir.dest.c_str()), s, "make read-only");
   }
-  for (auto [name, fd] : {std::pair("tree", plan.tree_fd), std::pair("work", plan.work_fd)}) {
+  for (auto [name, fd] : {std::pair("tree", plan.tree_fd), std::pair("state", plan.state_fd)}) {
     must(::mkdir(name, 0755) == 0, s, "mkdir");
     if (fd >= 0)
       must(::syscall(SYS_move_mount, fd, "", AT_FDCWD, name, MOVE_MOUNT_F_EMPTY_PATH) == 0, s, "attach tree");
@@ -187,7 +187,7 @@ Result<BoxedProcess> start_boxed(const BoxSpec& spec) {
             .argv = {},
             .env = {path.data(), locale.data(), nullptr},
             .tree_fd = spec.tree_fd,
-            .work_fd = spec.work_fd,
+            .state_fd = spec.state_fd,
             .stdio = {spec.stdin_fd, spec.stdout_fd, spec.stderr_fd},
             .sync = theirs.get(),
             .parent = ::getpid()};

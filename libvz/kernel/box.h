@@ -20,7 +20,7 @@ namespace vz {
 struct BoxSpec {
   std::vector<std::string> argv;  // argv[0] absolute
   int tree_fd = -1;               // detached mount: becomes /tree and the working directory. -1: none
-  int work_fd = -1;               // another one: becomes /work, for files of the program's own
+  int state_fd = -1;              // another one: becomes /state, for files of the program's own
   IdMap idmap;
   int stdin_fd = -1;  // all three must be given
   int stdout_fd = -1;

@@ -32,6 +32,27 @@ bpf_attr element(const UniqueFd& map, const std::uint64_t& key, const void* valu
   return attr;
 }
 
+template <typename Value>
+Result<BpfEntries<Value>> all_entries(const BpfMap& map) {
+  auto all = VZ_TRY(map.entries());
+  BpfEntries<Value> out(all.keys.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i].cgroup_id = all.keys[i];
+    std::memcpy(&out[i].value, all.values.data() + i * sizeof(Value), sizeof(Value));
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.cgroup_id < b.cgroup_id; });
+  return out;
+}
+
+// What the program returns; its context is empty.
+Result<int> run_program(const UniqueFd& program, const std::string& path) {
+  bpf_attr attr;
+  std::memset(&attr, 0, sizeof attr);
+  attr.test.prog_fd = static_cast<__u32>(program.get());
+  if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + path);
+  return static_cast<int>(attr.test.retval);
+}
+
 const char* const kLoad = "run `vz-bpf load`, or start vz-vswap.service";
 
 }  // namespace
@@ -178,6 +199,8 @@ Result<std::optional<vz_state>> BpfMaps::read_state(std::uint64_t cgroup_id) con
   return found ? std::optional(state) : std::nullopt;
 }
 
+Result<BpfEntries<vz_state>> BpfMaps::read_states() const { return all_entries<vz_state>(state_); }
+
 Result<> BpfMaps::remove(std::uint64_t cgroup_id) const {
   // The conf first: what has none is not counted any more.
   VZ_TRY(conf_.remove(cgroup_id));
@@ -192,7 +215,9 @@ bool UbMaps::present(const std::string& dir) { return exists(dir + "/vz_ub") && 
 Result<UbMaps> UbMaps::open(const std::string& dir) {
   auto conf = VZ_TRY(BpfMap::open(dir + "/vz_ub_conf", sizeof(vz_ub_conf)));
   auto ub = VZ_TRY(BpfMap::open(dir + "/vz_ub", sizeof(vz_ub)));
-  return UbMaps(std::move(conf), std::move(ub), dir);
+  std::optional<BpfMap> group;
+  if (auto map = BpfMap::open(dir + "/vz_ub_group", sizeof(vz_ub_group))) group = *std::move(map);
+  return UbMaps(std::move(conf), std::move(ub), std::move(group), dir);
 }
 
 // The programs remember which groups belong to no container: now they look again.
@@ -226,6 +251,7 @@ Result<std::optional<vz_ub_conf>> UbMaps::read_conf(std::uint64_t cgroup_id) con
 Result<> UbMaps::remove(std::uint64_t cgroup_id) const {
   VZ_TRY(ub_.remove(cgroup_id));
   VZ_TRY(conf_.remove(cgroup_id));
+  if (group_) VZ_TRY(group_->remove(cgroup_id));
   return {};
 }
 
@@ -237,11 +263,7 @@ Result<> UbMaps::refresh() const {
   int error = EBUSY;
   for (int i = 0; i < kTries && error == EBUSY; ++i) {
     if (i > 0) ::usleep(1000);
-    bpf_attr attr;
-    std::memset(&attr, 0, sizeof attr);
-    attr.test.prog_fd = static_cast<__u32>(program.get());
-    if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + path);
-    error = -static_cast<int>(attr.test.retval);
+    error = -VZ_TRY(run_program(program, path));
   }
   if (error == 0) return {};
   return fail(Error::from_errno(error, "BPF program " + path));
@@ -253,15 +275,17 @@ Result<std::optional<vz_ub>> UbMaps::read(std::uint64_t cgroup_id) const {
   return found ? std::optional(ub) : std::nullopt;
 }
 
-Result<std::vector<UbMaps::Entry>> UbMaps::read_all() const {
-  auto all = VZ_TRY(ub_.entries());
-  std::vector<Entry> out(all.keys.size());
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i].cgroup_id = all.keys[i];
-    std::memcpy(&out[i].ub, all.values.data() + i * sizeof(vz_ub), sizeof(vz_ub));
-  }
-  std::sort(out.begin(), out.end(), [](const Entry& a, const Entry& b) { return a.cgroup_id < b.cgroup_id; });
-  return out;
+Result<BpfEntries<vz_ub>> UbMaps::read_all() const { return all_entries<vz_ub>(ub_); }
+
+Result<BpfEntries<vz_ub_conf>> UbMaps::read_confs() const { return all_entries<vz_ub_conf>(conf_); }
+
+Result<BpfEntries<vz_ub_group>> UbMaps::read_groups() const {
+  const std::string path = dir_ + "/prog_ub_groups";
+  if (!group_) return fail(Code::unsupported, "BPF map " + dir_ + "/vz_ub_group: there is none");
+  UniqueFd program = VZ_TRY(open_bpf_pin("BPF program", path));
+  if (int error = -VZ_TRY(run_program(program, path)); error != 0)
+    return fail(Error::from_errno(error, "BPF program " + path));
+  return all_entries<vz_ub_group>(*group_);
 }
 
 }  // namespace vz

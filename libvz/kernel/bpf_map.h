@@ -3,6 +3,7 @@
 // and reads what the programs counted. Keys are cgroup ids of P/ct.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -45,6 +46,23 @@ class BpfMap {
   std::uint32_t value_size_;
 };
 
+// An entry of a map whose keys are cgroup ids.
+template <typename Value>
+struct BpfEntry {
+  std::uint64_t cgroup_id = 0;
+  Value value{};
+};
+template <typename Value>
+using BpfEntries = std::vector<BpfEntry<Value>>;  // sorted by cgroup id
+
+// nullptr: there is none.
+template <typename Value>
+const Value* find_entry(const BpfEntries<Value>& entries, std::uint64_t cgroup_id) {
+  auto found = std::lower_bound(entries.begin(), entries.end(), cgroup_id,
+                                [](const BpfEntry<Value>& e, std::uint64_t id) { return e.cgroup_id < id; });
+  return found != entries.end() && found->cgroup_id == cgroup_id ? &found->value : nullptr;
+}
+
 // Both maps of the pin directory. Opened per use: the maps live as long as their pins, not as long as this.
 class BpfMaps {
  public:
@@ -59,6 +77,7 @@ class BpfMaps {
   Result<> set_conf(std::uint64_t cgroup_id, const vz_conf& conf) const;
   Result<std::optional<vz_conf>> read_conf(std::uint64_t cgroup_id) const;
   Result<std::optional<vz_state>> read_state(std::uint64_t cgroup_id) const;
+  Result<BpfEntries<vz_state>> read_states() const;
   Result<> remove(std::uint64_t cgroup_id) const;         // both entries; missing ones are fine
   Result<std::vector<std::uint64_t>> containers() const;  // cgroup ids that have a conf
 
@@ -73,11 +92,6 @@ class BpfMaps {
 // BpfMaps::attached("ub_file_charge"), …; the rows of all others are zero.
 class UbMaps {
  public:
-  struct Entry {
-    std::uint64_t cgroup_id = 0;
-    vz_ub ub{};
-  };
-
   static bool present(const std::string& dir = VZ_BPF_PIN_DIR);
   static Result<UbMaps> open(const std::string& dir = VZ_BPF_PIN_DIR);
 
@@ -92,13 +106,20 @@ class UbMaps {
   // of all containers, not by the number of containers. One caller at a time: others wait.
   Result<> refresh() const;
   Result<std::optional<vz_ub>> read(std::uint64_t cgroup_id) const;
-  Result<std::vector<Entry>> read_all() const;  // sorted by cgroup id; a batch: 1000 containers take well below 10 ms
+  // All at once, a few system calls for each.
+  Result<BpfEntries<vz_ub>> read_all() const;
+  Result<BpfEntries<vz_ub_conf>> read_confs() const;
+  // What control groups count, as of now; memory.stat's numbers as of its last flush, which reading that file of a
+  // group above all containers does for all of them. Code::unsupported: the program is not loaded.
+  Result<BpfEntries<vz_ub_group>> read_groups() const;
 
  private:
-  UbMaps(BpfMap conf, BpfMap ub, std::string dir) : conf_(std::move(conf)), ub_(std::move(ub)), dir_(std::move(dir)) {}
+  UbMaps(BpfMap conf, BpfMap ub, std::optional<BpfMap> group, std::string dir)
+      : conf_(std::move(conf)), ub_(std::move(ub)), group_(std::move(group)), dir_(std::move(dir)) {}
   Result<> stamp() const;
   BpfMap conf_;
   BpfMap ub_;
+  std::optional<BpfMap> group_;  // of vz-bpf since that version
   std::string dir_;
 };
 

@@ -28,7 +28,8 @@ struct Setting {
   std::string_view fresh;  // in a new group
 };
 // In the order in which they are written; controllers are handed on before the children are made.
-constexpr Setting kSettings[] = {{"cgroup.type", "domain"},
+constexpr const char* kType = "cgroup.type";
+constexpr Setting kSettings[] = {{kType, "domain"},
                                  {"cgroup.max.depth", "max"},
                                  {"cgroup.max.descendants", "max"},
                                  {"cpuset.cpus", ""},
@@ -57,7 +58,7 @@ std::vector<std::pair<std::string, std::string>> settings_of(int fd) {
     auto text = read_file_at(fd, setting.file, kMaxValue);
     if (!text || trim(*text) == setting.fresh) continue;
     // "domain threaded" comes by itself, of a threaded child
-    if (setting.file == std::string_view("cgroup.type") && trim(*text) != "threaded") continue;
+    if (setting.file == std::string_view(kType) && trim(*text) != "threaded") continue;
     out.emplace_back(setting.file, trim(*text));
   }
   return out;
@@ -134,15 +135,28 @@ Result<std::vector<InnerGroup>> read_inner_groups(const Cgroups& cgroups, IdMap 
 Result<> make_inner_groups(const Cgroups& cgroups, IdMap idmap, const std::vector<InnerGroup>& groups) {
   if (cgroups.init_fd() < 0) return {};
   for (const auto& group : groups) {
-    if (group.path.empty()) {
-      set_group(cgroups.init_fd(), group);
-      continue;
-    }
+    if (group.path.empty()) continue;
     if (!safe_path(group.path) || group.uid >= idmap.count)
       return fail(Code::restore, "control group '" + group.path + "' is none that a container can have");
     if (::mkdirat(cgroups.init_fd(), group.path.c_str(), 0755) != 0 && errno != EEXIST)
       return fail_errno("make control group " + group.path, Code::restore);
     UniqueFd fd = VZ_TRY(open_group(cgroups.init_fd(), group.path));
+    give(fd.get(), idmap.base + group.uid);
+    for (const auto& [file, value] : group.files)
+      if (file == kType) (void)write_kernel_file_at(fd.get(), file, value);
+  }
+  return {};
+}
+
+Result<> set_inner_groups(const Cgroups& cgroups, IdMap idmap, const std::vector<InnerGroup>& groups) {
+  if (cgroups.init_fd() < 0) return {};
+  for (const auto& group : groups) {
+    if (group.path.empty()) {
+      set_group(cgroups.init_fd(), group);
+      continue;
+    }
+    UniqueFd fd = VZ_TRY(open_group(cgroups.init_fd(), group.path));
+    // The files of controllers that came with its parent's.
     give(fd.get(), idmap.base + group.uid);
     set_group(fd.get(), group);
   }

@@ -24,7 +24,10 @@ struct InnerGroup {
 };
 // Parents before children. At most 10000: more a container cannot have.
 Result<std::vector<InnerGroup>> read_inner_groups(const Cgroups& cgroups, IdMap idmap);
-// In new groups of the same container. What this kernel does not take is left as it is by default.
+// In new groups of the same container; nothing is set in them. A group that hands controllers on takes no process, not
+// even for the moment in which CRIU makes a namespace of control groups there.
 Result<> make_inner_groups(const Cgroups& cgroups, IdMap idmap, const std::vector<InnerGroup>& groups);
+// When init is in its own one. What this kernel does not take is left as it is by default.
+Result<> set_inner_groups(const Cgroups& cgroups, IdMap idmap, const std::vector<InnerGroup>& groups);
 
 }  // namespace vz

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include "libvz/kernel/dir_watch.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/vzd_protocol.h"
@@ -18,7 +20,7 @@ namespace vz {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kStartTimeout = std::chrono::seconds(2);
+constexpr auto kStartTimeout = std::chrono::seconds(10);  // it takes milliseconds, and seconds on a host at its limits
 
 // The program to start: a `vzd` beside this executable, else this executable when it is vzctl itself (vzd is one of
 // its faces). Any other program that links libvz must not be run again under another name.
@@ -99,7 +101,8 @@ Result<UniqueFd> connect_started(const std::string& run_dir) {
     if (sock || !nobody_listens(sock.error())) return sock;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
     if (left.count() <= 0)
-      return fail(Error(Code::system, "vzd was started but " + vzd_socket_path(run_dir) + " did not appear in 2 s")
+      return fail(Error(Code::system, fmt::format("vzd was started but {} did not appear in {} s",
+                                                  vzd_socket_path(run_dir), kStartTimeout.count()))
                       .with_hint("run `vzd` in a terminal to see why it ends"));
     VZ_TRY(watch.wait(left));
   }

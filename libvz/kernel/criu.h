@@ -115,4 +115,10 @@ class Criu {
 // run has on some hosts. Empty when there are none.
 std::string criu_log_errors(std::string_view log);
 
+// Whether a refusal to dump may be gone in a moment. A message in the container that its receiver has not read yet and
+// that carries its sender's ids, a connection that nobody has accepted: CRIU (criu/sk-queue.c, sk-unix.c) saves
+// neither. A watch whose file the kernel does not tell while somebody on this host mounts control groups
+// (show_mark_fhandle() in fs/notify/fdinfo.c).
+bool criu_refusal_passes(std::string_view message);
+
 }  // namespace vz

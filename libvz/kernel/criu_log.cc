@@ -52,4 +52,10 @@ std::string criu_log_errors(std::string_view log) {
   return join(found, "; ");
 }
 
+bool criu_refusal_passes(std::string_view message) {
+  constexpr std::string_view kPassing[] = {"Control messages in queue", "in-flight socket", "error parsing [inotify"};
+  return std::any_of(std::begin(kPassing), std::end(kPassing),
+                     [&](std::string_view text) { return message.find(text) != message.npos; });
+}
+
 }  // namespace vz

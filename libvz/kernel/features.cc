@@ -24,6 +24,7 @@
 #include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/process.h"
+#include "libvz/kernel/quota.h"
 #include "libvz/kernel/systemd.h"
 #include "libvz/kernel/vzdev.h"
 
@@ -195,6 +196,12 @@ Finding find_filesystem(const char* name) {
 Finding find_device(const char* path) {
   auto fd = open_file(path, O_RDWR | O_NONBLOCK);
   return fd ? yes(path) : no(fd.error().message());
+}
+
+Finding find_native_quota() {
+  auto on = userns_quota_admin();
+  if (!on) return no("this kernel gives quotas to root of the host alone");
+  return {*on, fmt::format("fs.quota.userns_admin = {}", *on ? 1 : 0)};
 }
 
 Finding find_ipv4_forwarding() {

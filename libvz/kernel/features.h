@@ -36,6 +36,7 @@ Finding find_filesystem(const char* name);  // registered, or a module of the ru
 Finding find_device(const char* path);      // opens it, which loads its module
 Finding find_link_type(const char* kind);   // "veth", "bridge"
 Finding find_traffic();                     // tcx: programs on network devices, without a queueing discipline
+Finding find_native_quota();                // fs.quota.userns_admin of a patched kernel
 Finding find_ipv4_forwarding();
 Finding find_lxcfs();
 Finding find_swap();

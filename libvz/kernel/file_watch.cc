@@ -20,12 +20,10 @@ Result<FileWatch> FileWatch::create(std::chrono::milliseconds interval) {
   spec.it_interval = {ms / 1000, ms % 1000 * 1000000};
   spec.it_value = spec.it_interval;
   if (::timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) return fail_errno("timerfd_settime");
-  for (int fd : {notify.get(), timer.get()}) {
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (::epoll_ctl(poll.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno("epoll_ctl");
-  }
-  return FileWatch(std::move(poll), std::move(notify), std::move(timer));
+  FileWatch out(std::move(poll), std::move(notify), std::move(timer));
+  VZ_TRY(out.also(out.notify_.get()));
+  VZ_TRY(out.also(out.timer_.get()));
+  return out;
 }
 
 Result<int> FileWatch::add(const std::string& path) {
@@ -35,6 +33,13 @@ Result<int> FileWatch::add(const std::string& path) {
 }
 
 void FileWatch::remove(int watch) { (void)::inotify_rm_watch(notify_.get(), watch); }
+
+Result<> FileWatch::also(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno("epoll_ctl");
+  return {};
+}
 
 bool FileWatch::drain() {
   bool any = false;

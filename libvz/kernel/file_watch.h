@@ -18,6 +18,8 @@ class FileWatch {
   // From now on. The number takes it out again; false from remove() is fine: the file went away.
   Result<int> add(const std::string& path);
   void remove(int watch);
+  // Wakes as well; whoever owns it reads it.
+  Result<> also(int fd);
   // Readable until this; true if there was something.
   bool drain();
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -62,6 +63,25 @@ std::uint64_t host_pid_limit(const std::string& root) {
   auto threads = parse_u64(first_line(root + "/proc/sys/kernel/threads-max", ""));
   if (!pids || !threads) return pids.value_or(threads.value_or(0));
   return std::min(*pids, *threads);
+}
+
+std::vector<std::string> instruction_sets(const std::string& root) {
+  // What is not here, programs do not use by themselves (smep), or is no matter of theirs (constant_tsc).
+  static const std::set<std::string_view> kUsed = {
+      "3dnowprefetch", "abm",        "adx",       "aes",        "bmi1",      "bmi2",       "cldemote",
+      "clflush",       "clflushopt", "clwb",      "clzero",     "cmov",      "cx16",       "cx8",
+      "erms",          "f16c",       "fma",       "fma4",       "fsgsbase",  "fsrm",       "fxsr",
+      "gfni",          "hle",        "lahf_lm",   "lm",         "lwp",       "mmx",        "monitorx",
+      "movbe",         "movdiri",    "movdir64b", "ospke",      "pclmulqdq", "pni",        "popcnt",
+      "rdpid",         "rdrand",     "rdseed",    "rdtscp",     "rtm",       "serialize",  "sha_ni",
+      "sha512",        "sm3",        "sm4",       "sse",        "sse2",      "ssse3",      "sse4_1",
+      "sse4_2",        "sse4a",      "tbm",       "user_shstk", "vaes",      "vpclmulqdq", "waitpkg",
+      "xgetbv1",       "xop",        "xsave",     "xsavec",     "xsaveopt",  "xsaves"};
+  std::vector<std::string> out;
+  const auto text = read_file(root + "/proc/cpuinfo");
+  for (auto& word : split_blank(text ? line_value(*text, "flags") : std::string_view()))
+    if (kUsed.contains(word) || word.starts_with("avx") || word.starts_with("amx_")) out.push_back(std::move(word));
+  return out;
 }
 
 HostProcessors host_processors(const std::string& root) {

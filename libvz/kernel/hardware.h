@@ -31,6 +31,10 @@ struct HostProcessors {
 };
 HostProcessors host_processors(const std::string& root = "");
 
+// Instruction sets of the processors that programs look for and use, by the kernel's names ("avx2", "sha_ni"). Of x86;
+// empty on others.
+std::vector<std::string> instruction_sets(const std::string& root = "");
+
 // The disk below the file system that holds `path` or, when that does not exist yet, its nearest ancestor.
 struct Disk {
   std::string device;    // "MAJ:MIN" of the whole disk, "" when there is none (network, overlay, btrfs)

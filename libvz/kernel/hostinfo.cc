@@ -3,6 +3,9 @@
 
 #include <sys/utsname.h>
 
+#include "libvz/base/text.h"
+#include "libvz/kernel/file.h"
+
 namespace vz {
 
 Result<HostIdentity> host_identity() {
@@ -10,5 +13,7 @@ Result<HostIdentity> host_identity() {
   if (::uname(&uts) != 0) return fail_errno("uname");
   return HostIdentity{uts.nodename, uts.release, uts.machine};
 }
+
+Result<std::string> new_uuid() { return std::string(trim(VZ_TRY(read_file("/proc/sys/kernel/random/uuid")))); }
 
 }  // namespace vz

@@ -13,4 +13,7 @@ struct HostIdentity {
 };
 Result<HostIdentity> host_identity();
 
+// Random, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx" (proc(5), random/uuid).
+Result<std::string> new_uuid();
+
 }  // namespace vz

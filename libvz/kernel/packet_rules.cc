@@ -44,9 +44,6 @@ std::uint64_t table_entries(const UniqueFd& socket, int level, const std::string
   return sum;
 }
 
-// To ask would load the module.
-bool has_nftables() { return exists("/sys/module/nf_tables") || !exists("/proc/modules"); }
-
 Result<std::uint64_t> nftables_rules(const UniqueFd& socket) {
   std::uint64_t count = 0;
   nfgenmsg request{};
@@ -61,9 +58,15 @@ Result<std::uint64_t> nftables_rules(const UniqueFd& socket) {
 
 }  // namespace
 
+bool has_packet_filter(PacketFilter kind) {
+  const char* module = kind == PacketFilter::nftables ? "/sys/module/nf_tables" : "/sys/module/x_tables";
+  return exists(module) || !exists("/proc/modules");
+}
+
 Result<PacketRuleSockets> open_packet_rule_sockets() {
   PacketRuleSockets out;
-  if (has_nftables()) out.nftables = VZ_TRY(open_netlink(NETLINK_NETFILTER));
+  // To ask would load the module.
+  if (has_packet_filter(PacketFilter::nftables)) out.nftables = VZ_TRY(open_netlink(NETLINK_NETFILTER));
   out.v4 = UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   out.v6 = UniqueFd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   return out;

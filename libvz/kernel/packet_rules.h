@@ -11,6 +11,10 @@
 
 namespace vz {
 
+// Whether this kernel has any rules of that kind: their modules come with the first one.
+enum class PacketFilter { nftables, iptables };
+bool has_packet_filter(PacketFilter kind);
+
 // Sockets that were made in the namespace.
 struct PacketRuleSockets {
   UniqueFd nftables;  // open_netlink(NETLINK_NETFILTER)

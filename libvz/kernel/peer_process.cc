@@ -49,24 +49,20 @@ bool reap_within(int pid, unsigned milliseconds, int* status) {
 PeerProcess::PeerProcess(PeerProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)), stream_(std::move(other.stream_)) {}
 
-int PeerProcess::wait() {
+int PeerProcess::end() {
   stream_.reset();
+  const int pid = std::exchange(pid_, -1);
   int status = 0;
-  while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
-  }
-  pid_ = -1;
+  if (reap_within(pid, kPatienceMs, &status)) return status_of(status);
+  (void)::kill(pid, SIGTERM);
+  if (reap_within(pid, kPatienceMs, &status)) return status_of(status);
+  (void)::kill(pid, SIGKILL);
+  (void)::waitpid(pid, &status, 0);
   return status_of(status);
 }
 
 PeerProcess::~PeerProcess() {
-  if (pid_ < 0) return;
-  stream_.reset();
-  int status = 0;
-  if (reap_within(pid_, kPatienceMs, &status)) return;
-  (void)::kill(pid_, SIGTERM);
-  if (reap_within(pid_, kPatienceMs, &status)) return;
-  (void)::kill(pid_, SIGKILL);
-  (void)::waitpid(pid_, &status, 0);
+  if (pid_ >= 0) (void)end();
 }
 
 Result<PeerProcess> start_peer(const std::vector<std::string>& argv) {

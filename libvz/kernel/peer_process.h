@@ -18,8 +18,8 @@ class PeerProcess {
   ~PeerProcess();
   // Its standard input and output, a socket; to be taken once.
   UniqueFd take_stream() { return std::move(stream_); }
-  // Waits for its end, which comes when the stream was closed: exit status, 128+signal.
-  int wait();
+  // After the stream was closed it ends by itself, or is made to: exit status, 128+signal.
+  int end();
 
  private:
   friend Result<PeerProcess> start_peer(const std::vector<std::string>& argv);

@@ -17,6 +17,7 @@
 #include "libvz/base/fd.h"
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/idmap.h"
+#include "libvz/kernel/seccomp.h"
 
 namespace vz {
 
@@ -52,7 +53,7 @@ struct Sandbox {
   std::uint64_t capabilities = 0;  // bounding set inside, bit per CAP_*
   bool nesting = false;            // lifts namespace and mask restrictions; not live-migratable
   bool seccomp = true;
-  bool ask_quota = false;  // quotactl(2) is not refused but asked of whoever gets the listener
+  QuotaCalls quota = QuotaCalls::refused;
 };
 
 // Everything that init needs, prepared before clone3: the child only makes system calls, allocates nothing and
@@ -83,7 +84,7 @@ class PendingInit {
   // (Code::env_create; Code::bad_template when there is no init to execute).
   // The console's pty master comes back (made in the container's devpts).
   Result<UniqueFd> release();
-  // After release(), with Sandbox::ask_quota: until somebody reads from it, quotactl(2) waits; closed, it is ENOSYS.
+  // After release(), with QuotaCalls::asked: until somebody reads from it, quotactl(2) waits; closed, it is ENOSYS.
   UniqueFd take_listener() { return std::move(listener_); }
 
  private:
@@ -125,7 +126,7 @@ struct EnterSpec {
   bool pty = false;  // give it a controlling pty of the container's devpts; the master is proxied to 0/1
   std::optional<std::chrono::seconds> timeout;
   bool hand_signals_back = false;  // a SIGINT or SIGTERM meanwhile is the caller's, too: raised again at the end
-  std::function<void(UniqueFd)> on_listener;  // gets it when sandbox.ask_quota
+  std::function<void(UniqueFd)> on_listener;  // gets it when they are QuotaCalls::asked
 };
 // Runs a command in all namespaces, cgroups, with the capabilities and the seccomp filter of the container.
 // Returns its exit status, 128+signal when killed. Forwards SIGINT, SIGTERM, SIGHUP, SIGWINCH when on a pty.

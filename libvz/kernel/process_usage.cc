@@ -31,17 +31,6 @@ std::uint64_t open_files(pid_t pid) {
   return names ? names->size() : 0;
 }
 
-// "NAME:\tvalue …": the text behind the tab.
-std::string_view field(std::string_view text, std::string_view name) {
-  while (!text.empty()) {
-    auto line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ':')
-      return trim(line.substr(name.size() + 1));
-  }
-  return {};
-}
-
 std::uint64_t leading_number(std::string_view text) {
   auto end = std::find_if(text.begin(), text.end(), [](unsigned char c) { return !std::isdigit(c); });
   return parse_u64(text.substr(0, static_cast<std::size_t>(end - text.begin()))).value_or(0);
@@ -87,17 +76,23 @@ std::uint64_t sum_open_files(std::span<const pid_t> pids) {
 
 ProcessStatus parse_process_status(std::string_view text) {
   ProcessStatus out;
-  out.name = field(text, "Name");
-  out.uid = static_cast<std::uint32_t>(leading_number(field(text, "Uid")));
-  out.private_kib = leading_number(field(text, "VmData"));
-  out.signals = leading_number(field(text, "SigQ"));  // "3/15000"
-  auto pids = split_blank(field(text, "NSpid"));
+  out.name = line_value(text, "Name:");
+  out.uid = static_cast<std::uint32_t>(leading_number(line_value(text, "Uid:")));
+  out.private_kib = leading_number(line_value(text, "VmData:"));
+  out.anonymous_kib = leading_number(line_value(text, "RssAnon:")) + leading_number(line_value(text, "VmSwap:"));
+  out.signals = leading_number(line_value(text, "SigQ:"));  // "3/15000"
+  auto pids = split_blank(line_value(text, "NSpid:"));
   if (!pids.empty()) out.innermost_pid = static_cast<pid_t>(parse_u64(pids.back()).value_or(0));
   return out;
 }
 
 Result<ProcessStatus> read_process_status(pid_t pid) {
   return parse_process_status(VZ_TRY(read_file(proc_path(pid, "status"))));
+}
+
+pid_t innermost_pid(pid_t task) {
+  auto status = read_process_status(task);
+  return status ? status->innermost_pid : 0;
 }
 
 StatusSums sum_status(std::span<const pid_t> pids) {

@@ -34,11 +34,14 @@ std::optional<std::uint64_t> count_ptys(pid_t pid);
 struct ProcessStatus {
   std::uint32_t uid = 0;  // real, as the host sees it
   std::uint64_t private_kib = 0, signals = 0;
+  std::uint64_t anonymous_kib = 0;  // private memory of no file, in RAM and swap
   std::string name;
   pid_t innermost_pid = 0;  // in its own pid namespace
 };
 ProcessStatus parse_process_status(std::string_view text);
 Result<ProcessStatus> read_process_status(pid_t pid);
+// The number of a process or thread in the innermost of its pid namespaces; 0: it has ended.
+pid_t innermost_pid(pid_t task);
 // The same for /proc/locks.
 std::map<pid_t, std::uint64_t> parse_locks(std::string_view text);
 

@@ -12,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include "libvz/kernel/file.h"
+
 namespace vz {
 
 namespace {
@@ -141,6 +143,12 @@ Result<> enforce_quota(int fd, QuotaType type, bool on) {
   if (call(fd, on ? Q_XQUOTAON : Q_XQUOTAOFF, type, 0, &flags) != 0 && errno != EEXIST)
     return failed(type, on ? "switch on the" : "switch off the");
   return {};
+}
+
+std::optional<bool> userns_quota_admin() {
+  auto value = read_file("/proc/sys/fs/quota/userns_admin");
+  if (!value) return std::nullopt;
+  return value->starts_with('1');
 }
 
 int quotactl_on(int fd, std::uint32_t command, unsigned type, std::uint32_t id, void* data) {

@@ -51,6 +51,9 @@ Result<QuotaGrace> get_grace(int fd, QuotaType type);
 Result<> set_grace(int fd, QuotaType type, const QuotaGrace& grace);
 // Makes limits hold, or not, on a mounted file system that counts already (ext4 mounted without prjquota and the like).
 Result<> enforce_quota(int fd, QuotaType type, bool on = true);
+// Whether root of a container may manage the quotas of its ids: fs.quota.userns_admin of kmod/patches. nullopt: this
+// kernel does not know that.
+std::optional<bool> userns_quota_admin();
 // A call whose arguments somebody else has made: 0 or errno.
 int quotactl_on(int fd, std::uint32_t command, unsigned type, std::uint32_t id, void* data);
 

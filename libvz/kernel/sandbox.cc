@@ -17,8 +17,8 @@ Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox) {
   SandboxPlan plan;
   plan.capabilities = sandbox.capabilities;
   if (!sandbox.seccomp) return plan;
-  plan.ask_quota = sandbox.ask_quota;
-  plan.seccomp = VZ_TRY(compile_seccomp(sandbox.nesting, sandbox.ask_quota));
+  plan.has_listener = sandbox.quota == QuotaCalls::asked;
+  plan.seccomp = VZ_TRY(compile_seccomp(sandbox.nesting, sandbox.quota));
   return plan;
 }
 
@@ -49,7 +49,7 @@ int enter_sandbox(const SandboxPlan& plan, int* listener) {
       return -1;
     }
   }
-  return plan.seccomp.empty() ? 0 : load_seccomp(plan.seccomp, plan.ask_quota ? listener : nullptr);
+  return plan.seccomp.empty() ? 0 : load_seccomp(plan.seccomp, plan.has_listener ? listener : nullptr);
 }
 
 }  // namespace vz

@@ -3,14 +3,13 @@
 #pragma once
 
 #include "libvz/kernel/process.h"
-#include "libvz/kernel/seccomp.h"
 
 namespace vz {
 
 struct SandboxPlan {
   std::uint64_t capabilities = 0;
   SeccompProgram seccomp;  // empty: none
-  bool ask_quota = false;  // the filter has a listener
+  bool has_listener = false;
 };
 
 Result<SandboxPlan> plan_sandbox(const Sandbox& sandbox);

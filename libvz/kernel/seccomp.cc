@@ -134,7 +134,7 @@ Result<SeccompProgram> export_program(scmp_filter_ctx context) {
 
 }  // namespace
 
-Result<SeccompProgram> compile_seccomp(bool nesting, bool ask_quota) {
+Result<SeccompProgram> compile_seccomp(bool nesting, QuotaCalls quota) {
   Context context(seccomp_init(SCMP_ACT_ALLOW));
   if (!context) return fail(Code::system, "seccomp: cannot create a filter");
   // A foreign architecture (there is none on a 64-bit x86 or ARM kernel) is refused, not killed.
@@ -142,7 +142,7 @@ Result<SeccompProgram> compile_seccomp(bool nesting, bool ask_quota) {
   (void)seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // binary tree; since libseccomp 2.5
   VZ_TRY(add_architectures(context.get()));
   VZ_TRY(add_rules(context.get(), kHostRules));
-  VZ_TRY(add_rules(context.get(), kQuotaRules, ask_quota));
+  if (quota != QuotaCalls::native) VZ_TRY(add_rules(context.get(), kQuotaRules, quota == QuotaCalls::asked));
   if (!nesting) {
     VZ_TRY(add_rules(context.get(), kMigratableRules));
     VZ_TRY(add_namespace_rules(context.get()));

@@ -13,9 +13,11 @@ namespace vz {
 
 using SeccompProgram = std::vector<sock_filter>;
 
+// What becomes of quotactl and quotactl_fd: EPERM, an answer of who holds the listener (quota_call.h), or the kernel's.
+enum class QuotaCalls { refused, asked, native };
+
 // Compiled by libseccomp for this machine's architectures. `nesting` allows namespaces, clone3, io_uring, keyrings.
-// `ask_quota`: quotactl and quotactl_fd are answered by who holds the listener (quota_call.h).
-Result<SeccompProgram> compile_seccomp(bool nesting, bool ask_quota = false);
+Result<SeccompProgram> compile_seccomp(bool nesting, QuotaCalls quota = QuotaCalls::refused);
 
 // In the child: loads it without no_new_privs, so that setuid programs work; needs CAP_SYS_ADMIN in the caller's user
 // namespace. 0 or -1 with errno. With `listener` it is the filter's notification descriptor, close-on-exec; a process

@@ -157,6 +157,4 @@ bool zswap_enabled() {
   return text && trim(*text) == "Y";
 }
 
-Result<std::string> new_uuid() { return std::string(trim(VZ_TRY(read_file("/proc/sys/kernel/random/uuid")))); }
-
 }  // namespace vz

@@ -47,7 +47,5 @@ Result<> swap_off(const std::string& path);
 
 // zswap keeps compressed pages in RAM in front of whatever swap there is.
 bool zswap_enabled();
-// A random one, from the kernel.
-Result<std::string> new_uuid();
 
 }  // namespace vz

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,7 +21,6 @@ namespace vz {
 namespace {
 
 constexpr long kMqueueMagic = 0x19800202;
-constexpr int kIoprioWhoProcess = 1, kIoprioClassShift = 13;
 constexpr const char* kNamespaces[] = {"user", "pid", "uts", "ipc", "cgroup", "time", "pid_for_children"};
 
 // The last number of "NSpid:\t812\t3" is the innermost.
@@ -40,7 +40,6 @@ void read_status(std::string_view status, TaskFacts& out) {
     if (key == "PPid") out.parent = last_number(value);
     if (key == "TracerPid") out.tracer = last_number(value);
     if (key == "NSpid") out.inside = last_number(value);
-    if (key == "Cpus_allowed_list") out.allowed_cpus = value;
   }
 }
 
@@ -68,18 +67,29 @@ void read_files(const std::string& proc, TaskFacts& out) {
   }
 }
 
+Result<Tree> tree_of(pid_t pid) {
+  return Tree(VZ_TRY(open_file(fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY)));
+}
+
 // Invalid when there is none: the container may have put anything there.
 UniqueFd open_mqueue(pid_t pid) {
-  auto root = open_file(fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY);
-  if (!root) return {};
-  Tree tree(std::move(*root));
-  auto dir = tree.open("/dev/mqueue", O_RDONLY | O_DIRECTORY);
+  auto tree = tree_of(pid);
+  if (!tree) return {};
+  auto dir = tree->open("/dev/mqueue", O_RDONLY | O_DIRECTORY);
   struct statfs fs {};
   if (!dir || ::fstatfs(dir->get(), &fs) != 0 || fs.f_type != kMqueueMagic) return {};
   return std::move(*dir);
 }
 
 }  // namespace
+
+bool is_mounted_socket(pid_t pid, const MountEntry& mount) {
+  if (mount.type != "tmpfs" || mount.root == "/") return false;
+  auto tree = tree_of(pid);
+  auto file = tree ? tree->open(mount.point, O_PATH | O_NOFOLLOW) : Result<UniqueFd>(fail(std::move(tree).error()));
+  struct stat st {};
+  return file && ::fstat(file->get(), &st) == 0 && S_ISSOCK(st.st_mode);
+}
 
 Result<> own_message_queues(pid_t pid, uid_t root) {
   UniqueFd dir = open_mqueue(pid);
@@ -97,9 +107,6 @@ Result<TaskFacts> read_task_facts(pid_t pid, const std::string& root) {
   read_status(*status, out);
   for (const char* name : kNamespaces)
     if (auto link = read_link(proc + "/ns/" + name)) out.namespaces[name] = *link;
-  long priority = root.empty() ? ::syscall(SYS_ioprio_get, kIoprioWhoProcess, pid) : 0;
-  // Class "none" with a level is what the nice value gives.
-  if (priority > 0 && (priority >> kIoprioClassShift) != 0) out.io_priority = static_cast<int>(priority);
   read_files(proc, out);
   return out;
 }

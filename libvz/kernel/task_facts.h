@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include <vz/error.h>
+#include "libvz/kernel/mount_table.h"
 
 namespace vz {
 
@@ -27,8 +28,6 @@ struct TaskFacts {
   pid_t tracer = 0;
   char state = 0;
   std::string name;
-  std::string allowed_cpus;                       // Cpus_allowed_list
-  int io_priority = 0;                            // ioprio_get(2); 0: none of its own
   std::map<std::string, std::string> namespaces;  // "uts" -> "uts:[4026531838]"
   std::vector<OpenFile> files;
 };
@@ -40,6 +39,8 @@ Result<std::vector<std::string>> protocols_in_use(pid_t pid, const std::string& 
 // The root of its POSIX message queues belongs to the root of its user namespace, as in a container that was started:
 // CRIU makes the IPC namespace before it is that root. Missing is fine.
 Result<> own_message_queues(pid_t pid, uid_t root);
+// A socket of a file system in memory is mounted there, in the mount namespace of `pid` (BindReadOnlyPaths=/dev/log).
+bool is_mounted_socket(pid_t pid, const MountEntry& mount);
 // Names of POSIX message queues of its IPC namespace that hold messages. The path to them is the container's.
 std::vector<std::string> waiting_message_queues(pid_t pid);
 

@@ -219,9 +219,11 @@ std::optional<VzOomKill> parse_vz_oom_kill(const nlmsghdr* message) {
   nlattr* a[VZ_A_MAX + 1] = {};
   VzOomKill out;
   std::uint32_t event = 0;
-  if (!parse_attributes(message, a) || !get(a[VZ_A_EVENT], event) || event != VZ_EVENT_OOM_KILL ||
-      !get(a[VZ_A_CGROUP_ID], out.cgroup_id) || !get(a[VZ_A_CTID], out.ctid))
+  if (!parse_attributes(message, a) || !get(a[VZ_A_EVENT], event) || !get(a[VZ_A_CGROUP_ID], out.cgroup_id) ||
+      !get(a[VZ_A_CTID], out.ctid))
     return std::nullopt;
+  if (event != VZ_EVENT_OOM_KILL && event != VZ_EVENT_HOST_OOM_KILL) return std::nullopt;
+  out.host_short = event == VZ_EVENT_HOST_OOM_KILL;
   (void)get(a[VZ_A_PID], out.pid);
   (void)get(a[VZ_A_COMM], out.comm);
   (void)get(a[VZ_A_UID], out.uid);

@@ -50,6 +50,7 @@ struct VzOomKill {
   std::uint32_t uid = 0;
   std::uint64_t rss_anon = 0, rss_file = 0, rss_shmem = 0, swap = 0;
   std::uint64_t ram_usage = 0, ram_limit = 0, swap_usage = 0, swap_limit = 0;  // limits: UINT64_MAX is none
+  bool host_short = false;  // not at a limit of the container or of a group inside: the host, or a group above, ran out
 };
 
 class VzDevice {

@@ -242,6 +242,18 @@ TEST(BeancounterEvents, Comparison) {
   EXPECT_EQ(events[0].kind, UbEvent::Kind::stopped);
 }
 
+TEST(BeancounterEvents, OfSome) {
+  UbComparison c({{Ub::numfile, 90}});
+  (void)c.next({snapshot(1, 5, 5), snapshot(2, 5, 0)});
+  auto events = c.some({snapshot(1, 95, 7)});
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].kind, UbEvent::Kind::refused);
+  EXPECT_EQ(events[0].delta, 2u);
+  EXPECT_EQ(events[1].kind, UbEvent::Kind::threshold);
+  EXPECT_TRUE(c.some({snapshot(3, 95, 7)}).empty()) << "not seen yet";
+  EXPECT_TRUE(c.next({snapshot(1, 95, 7), snapshot(2, 5, 0)}).empty()) << "told already, and nobody has stopped";
+}
+
 TEST(BeancounterEvents, Thresholds) {
   EXPECT_TRUE(reaches({90, {}, 100, 200, {}}, 90));
   EXPECT_FALSE(reaches({89, {}, 100, 200, {}}, 90));

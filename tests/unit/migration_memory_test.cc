@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "libvz/base/byte_order.h"
+#include "libvz/container/dump.h"
 #include "libvz/container/memory_sender.h"
 #include "libvz/container/page_store.h"
 #include "libvz/kernel/announcement.h"

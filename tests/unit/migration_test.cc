@@ -8,7 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <vz/host.h>
+#include <vz/migrate.h>
 #include "libvz/container/image_delta.h"
+#include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/frame_channel.h"
@@ -87,6 +90,30 @@ TEST(MigrationMessage, ErrorsKeepCodeAndHint) {
   EXPECT_EQ(error.hint(), "do this");
   EXPECT_EQ(decode_error("{\"code\":99999,\"text\":\"x\"}", "b").code(), Code::system);
   EXPECT_EQ(decode_error("garbage", "b").code(), Code::bad_value);
+}
+
+TEST(MigrationJournal, IsListedForMonitoring) {
+  std::string root = testing::TempDir() + "vz-migrations-XXXXXX";
+  ASSERT_NE(mkdtemp(root.data()), nullptr);
+  ASSERT_TRUE(make_dirs(root + "/etc", 0755));
+  ASSERT_TRUE(replace_file(root + "/etc/vz.conf", "", 0644));
+  auto host = Host::open({root + "/etc", root + "/run", root + "/lib"});
+  ASSERT_TRUE(host);
+  EXPECT_TRUE(list_migrations(*host).empty());
+  MigrationJournal journal;
+  journal.side = "source";
+  journal.phase = "committed";
+  ASSERT_TRUE(save_migration(*host, Ctid(102), journal));
+  ASSERT_TRUE(replace_file(root + "/lib/migrate/101.json", "{", 0600));
+  ASSERT_TRUE(replace_file(root + "/lib/migrate/other.json", "{", 0600));
+  auto found = list_migrations(*host);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].phase, "damaged");
+  EXPECT_EQ(found[1].id, Ctid(102));
+  EXPECT_EQ(found[1].side + " " + found[1].phase, "source committed");
+  ASSERT_TRUE(remove_migration(*host, Ctid(102)));
+  EXPECT_EQ(list_migrations(*host).size(), 1u);
+  EXPECT_TRUE(remove_tree(root));
 }
 
 class ImageDelta : public testing::Test {

@@ -88,6 +88,14 @@ TEST(Seccomp, IoUringLooksAbsent) {
   EXPECT_EQ(errno_under(program(false), [] { return ::syscall(SYS_io_uring_setup, 1, nullptr); }), ENOSYS);
 }
 
+TEST(Seccomp, QuotaCallsReachTheKernelOnlyWhereItAnswersThem) {
+  auto ask = [] { return ::syscall(SYS_quotactl_fd, -1, 0, 0, nullptr); };
+  auto native = compile_seccomp(false, QuotaCalls::native);
+  ASSERT_TRUE(native) << native.error().message();
+  EXPECT_EQ(errno_under(program(false), ask), EPERM);
+  EXPECT_EQ(errno_under(*native, ask), EBADF);
+}
+
 #if defined(__x86_64__)
 TEST(Seccomp, TheX32DoorIsClosedToo) {
   constexpr long kX32 = 0x40000000;

@@ -289,6 +289,12 @@ TEST(ModuleMessages, AKill) {
   EXPECT_THAT(text, HasSubstr("64 MiB of RAM"));
   EXPECT_THAT(text, HasSubstr("128 MiB of 128 MiB RAM"));
   EXPECT_THAT(text, HasSubstr("of unlimited swap"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("the host itself")));
+  auto short_host = message(VZ_CMD_EVENT);
+  put64(short_host, VZ_A_CGROUP_ID, 1).put(VZ_A_CTID, 101u).put(VZ_A_EVENT, std::uint32_t{VZ_EVENT_HOST_OOM_KILL});
+  auto innocent = parse_vz_oom_kill(nlmsg_hdr(short_host.get()));
+  ASSERT_TRUE(innocent);
+  EXPECT_THAT(oom_message(oom_report(*innocent)), HasSubstr("the host itself ran short"));
   auto other = message(VZ_CMD_EVENT);
   put64(other, VZ_A_CGROUP_ID, 1).put(VZ_A_CTID, 1u).put(VZ_A_EVENT, 99u);
   EXPECT_FALSE(parse_vz_oom_kill(nlmsg_hdr(other.get()))) << "an event that we do not know";

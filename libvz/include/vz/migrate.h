@@ -14,13 +14,13 @@
 namespace vz {
 
 struct MigrateOptions {
-  std::string destination;              // as the user names it, for messages and the journal
-  std::vector<std::string> transport;   // command whose standard input and output reach `vzctl agent` there
-  bool keep_source = false;             // the stopped container stays here, renamed to *.migrated
-  bool check_only = false;              // all checks, nothing is changed
-  bool live = false;                    // with its memory and connections, by a checkpoint
-  bool force = false;                   // a limit that the other host cannot enforce is no reason to refuse
-  std::uint64_t max_passes = 4;         // copies of what changed, before the container is stopped
+  std::string destination;             // as the user names it, for messages and the journal
+  std::vector<std::string> transport;  // command whose standard input and output reach `vzctl agent` there
+  bool keep_source = false;            // the stopped container stays here, renamed to *.migrated
+  bool check_only = false;             // all checks, nothing is changed
+  bool live = false;                   // with its memory and connections, by a checkpoint
+  bool force = false;            // neither limits, processor nor free memory of the other host are a reason to refuse
+  std::uint64_t max_passes = 4;  // copies of what changed, before the container is stopped
   std::uint64_t max_downtime_ms = 300;  // live: memory is sent ahead until about so much is left
 };
 
@@ -57,6 +57,14 @@ enum class Resolve {
 // After a failure of both hosts or of the connection at the worst moment. `transport` as above, empty: as it was.
 VZ_API Result<> resolve_migration(const Host& host, Ctid id, Resolve how, const std::vector<std::string>& transport,
                                   Reporter& reporter);
+
+// Migrations that are under way on this host, or were left so: of containers that leave, and of those that come.
+struct MigrationStatus {
+  Ctid id{0};
+  std::string side;   // "source", "destination"; "" where the journal is damaged
+  std::string phase;  // "sending", "committed", "incoming", "prepared", "held", "done", "returned"; "damaged"
+};
+VZ_API std::vector<MigrationStatus> list_migrations(const Host& host);
 
 // The other end: serves one migration on two file descriptors (owned from now on) until the stream ends.
 VZ_API Result<> serve_migration(const Host& host, int in, int out, Reporter& reporter);

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the destination of a migration must have; asked before anything is copied, and long before anything stands
+// still.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <vz/error.h>
+#include "libvz/container/migration_message.h"
+
+namespace vz {
+
+// For processes that go on there, or a dump of them: CRIU, the processor, memory. `force` in the request passes over
+// what may be wrong with the latter two.
+Result<> check_processes(const MigrationMessage& request);
+// On the file system that `private_path` will be in.
+Result<> check_room(const std::string& private_path, std::uint64_t bytes);
+
+}  // namespace vz
