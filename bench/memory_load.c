@@ -4,7 +4,9 @@
  *
  *   memory_load sweep MIB THREADS   touches MIB again and again, page by page, and checks every page it wrote;
  *                                   "ready" after the first pass, until SIGTERM, then the number of pages touched
- *   memory_load fault SECONDS       maps, touches and unmaps 8 MiB: page faults per second
+ *   memory_load fault SECONDS       maps, touches and unmaps 8 MiB: page faults per second of CPU time
+ *   memory_load refault SECONDS     touches the same 8 MiB and drops the pages: nothing but faults
+ *   memory_load single SECONDS      maps, touches and unmaps one page: two system calls for each fault
  *   memory_load probe SECONDS       every 10 ms a small piece of work with fresh pages: its latency in microseconds,
  *                                   as "COUNT P50 P99 MAX"
  *   memory_load hold MIB            fills MIB that compress 2:1, touches one half of it once a second, checks that
@@ -30,12 +32,14 @@ static void stop(int signal) {
   stopped = 1;
 }
 
-static double now(void) {
+static double seconds_of(clockid_t clock) {
   struct timespec t;
 
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
+
+static double now(void) { return seconds_of(CLOCK_MONOTONIC); }
 
 static uint64_t mix(uint64_t x) {
   x ^= x >> 33;
@@ -112,19 +116,34 @@ static int run_sweep(size_t pages, size_t threads) {
   return 0;
 }
 
-static int run_fault(double seconds) {
-  const size_t bytes = 8UL << 20;
-  double begin = now(), end = begin;
-  uint64_t faults = 0;
+/* Page by page: a huge page would be one fault. */
+static volatile char* map_small(size_t bytes) {
+  void* memory = map(bytes);
 
-  for (; end - begin < seconds && !stopped; end = now()) {
-    volatile char* memory = map(bytes);
+  if (bytes > PAGE) madvise(memory, bytes, MADV_NOHUGEPAGE);
+  return memory;
+}
+
+static void fault_8_mib(volatile char* same, size_t bytes) {
+  for (size_t done = 0; done < 8UL << 20; done += bytes) {
+    volatile char* memory = same ? same : map_small(bytes);
 
     for (size_t at = 0; at < bytes; at += PAGE) memory[at] = 1;
-    munmap((void*)memory, bytes);
-    faults += bytes / PAGE;
+    if (same)
+      madvise((void*)memory, bytes, MADV_DONTNEED);
+    else
+      munmap((void*)memory, bytes);
   }
-  printf("%.0f\n", (double)faults / (end - begin));
+}
+
+/* By the CPU time that it got: what others do on this CPU meanwhile is no part of it. */
+static int run_fault(double seconds, size_t bytes, int again) {
+  volatile char* same = again ? map_small(bytes) : NULL;
+  double begin = now(), used = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+  uint64_t faults = 0;
+
+  for (; now() - begin < seconds && !stopped; faults += (8UL << 20) / PAGE) fault_8_mib(same, bytes);
+  printf("%.0f\n", (double)faults / (seconds_of(CLOCK_PROCESS_CPUTIME_ID) - used));
   return 0;
 }
 
@@ -181,9 +200,13 @@ int main(int argc, char** argv) {
   signal(SIGTERM, stop);
   if (!strcmp(what, "sweep") && argc == 4)
     return run_sweep(strtoul(argv[2], NULL, 10) << 8, strtoul(argv[3], NULL, 10));
-  if (!strcmp(what, "fault")) return run_fault(strtod(argv[2], NULL));
+  if (!strcmp(what, "fault")) return run_fault(strtod(argv[2], NULL), 8UL << 20, 0);
+  if (!strcmp(what, "refault")) return run_fault(strtod(argv[2], NULL), 8UL << 20, 1);
+  if (!strcmp(what, "single")) return run_fault(strtod(argv[2], NULL), PAGE, 0);
   if (!strcmp(what, "probe")) return run_probe(strtod(argv[2], NULL));
   if (!strcmp(what, "hold")) return run_hold(strtoul(argv[2], NULL, 10) << 8);
-  fprintf(stderr, "usage: memory_load sweep MIB THREADS | fault SECONDS | probe SECONDS | hold MIB\n");
+  fprintf(stderr,
+          "usage: memory_load sweep MIB THREADS | fault SECONDS | refault SECONDS | single SECONDS | probe SECONDS | "
+          "hold MIB\n");
   return 2;
 }

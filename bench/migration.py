@@ -22,18 +22,12 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "support"))
 import segment  # noqa: E402
 import vzhost  # noqa: E402
-from node import Node  # noqa: E402
+from node import Node, large_pipes  # noqa: E402
 from vzhost import run, vzctl  # noqa: E402
 
 CTID = 1_900_000_001
 ADDRESS = segment.PREFIX + "60"
-PIPE = pathlib.Path("/proc/sys/fs/pipe-max-size")
 CASES = {"small": ("busybox", 0, 0), "systemd": ("debian", 0, 0), "256": ("busybox", 256, 20), "1024": ("busybox", 1024, 20)}
-PERL = r"""
-use IO::Socket::INET;
-my $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 5, ReuseAddr => 1) or die;
-while (my $client = $server->accept) { while (my $line = <$client>) { print $client $line; $client->flush } }
-"""
 
 
 class Cleanups(contextlib.ExitStack):
@@ -47,9 +41,7 @@ class Bench:
         self.segment.plug(os.getpid(), 1)
         self.segment.plug(self.node.holder.pid, 2)
         cleanups.callback(self.wipe)
-        if int(PIPE.read_text()) < 4 << 20:  # without CAP_SYS_RESOURCE
-            cleanups.callback(PIPE.write_text, PIPE.read_text())
-            PIPE.write_text(str(4 << 20))
+        large_pipes(cleanups)
         self.worker = self.node.work / "dirty_worker"
         run(["gcc", "-O2", "-static", "-o", self.worker, pathlib.Path(vzhost.__file__).parent / "dirty_worker.c"], check=0)
 
@@ -64,7 +56,7 @@ class Bench:
               "--ipadd", ADDRESS, check=0)
         vzctl("start", CTID, "--wait", check=0, timeout=300)
         if template == "debian":
-            vzctl("exec", CTID, "cat >/root/echo.pl", stdin=PERL, check=0)
+            vzctl("exec", CTID, "cat >/root/echo.pl", stdin=segment.ECHO_SERVER, check=0)
             vzctl("exec", CTID, "systemd-run --unit=echo perl /root/echo.pl", check=0)
         else:
             vzctl("exec", CTID, "nc -ll -p 7000 -e cat >/dev/null 2>&1 </dev/null &", check=0)

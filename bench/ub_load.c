@@ -6,6 +6,7 @@
  *   fork    fork, exit, wait                    mmap    map and unmap one page
  *   lock    lock and unlock one byte of a file
  *   serve   as a web server: accept, open, read, send, close both; the client is a thread
+ *   idle    nothing, for ever
  *   chat    as hackbench: 8 processes pass messages of 100 bytes around in a ring, time per message
  */
 #include <fcntl.h>
@@ -115,13 +116,16 @@ static int begin_chat(void) {
   return 0;
 }
 
+static void idle(void) { pause(); }
+
 static const struct {
   const char* name;
   void (*run)(void);
   int per_run;
 } kOperations[] = {{"open", open_close, 1}, {"socket", socket_close, 1}, {"fork", fork_wait, 1},
                    {"mmap", map_unmap, 1},  {"lock", lock_unlock, 1},    {"serve", serve, 1},
-                   {"chat", pass_on, RING}};
+                   {"chat", pass_on, RING},
+                   {"idle", idle, 1}};
 
 int main(int argc, char** argv) {
   double seconds = argc == 3 ? atof(argv[2]) : 0;
