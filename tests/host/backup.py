@@ -18,7 +18,6 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import vzhost
-from faults import traced
 from vzhost import run, vzctl, wait_for
 
 PRIVATE = pathlib.Path("/var/lib/vz/private")
@@ -316,7 +315,7 @@ class KillAtEveryStep(BackupTest):
         for layout in ("image", "dir"):
             ctid = self.make(layout)
             self.backup(ctid)
-            steps = traced("backup", ctid, "--incremental")
+            steps = vzhost.traced("backup", ctid, "--incremental")
             self.assertIn("backup.frozen:1", steps)
             for step in steps:
                 with self.subTest(layout=layout, step=step):
@@ -339,7 +338,7 @@ class KillAtEveryStep(BackupTest):
             name = self.backup(source)["name"]
             probe = self.new_id()
             self.addCleanup(self.wipe, probe)
-            steps = traced("restore-backup", name, "--ctid", probe)
+            steps = vzhost.traced("restore-backup", name, "--ctid", probe)
             self.assertIn("restore-backup.rename:1", steps)
             for step in steps:
                 with self.subTest(layout=layout, step=step):
@@ -367,7 +366,7 @@ class KillAtEveryStep(BackupTest):
             vzctl("set", ctid, "--hostname", "now.example", "--save", check=0)
             vzctl("stop", ctid, "--fast", check=0)
         prepare()
-        steps = traced("restore-backup", name, "--replace")
+        steps = vzhost.traced("restore-backup", name, "--replace")
         seen = set()
         for step in steps:
             with self.subTest(step=step):
@@ -398,8 +397,7 @@ class Monitor(vzhost.HostTest):
                     return event
             self.fail(f"monitor ended: {watch.stderr.read()}")
         # It looks at what runs when it begins: until then a start is no event.
-        wait_for(lambda: any("eventpoll" in os.readlink(f) for f in pathlib.Path(f"/proc/{watch.pid}/fd").iterdir()
-                             if f.is_symlink()), what="monitor waits")
+        wait_for(lambda: any("eventpoll" in path for path, _ in vzhost.descriptors(watch.pid)), what="monitor waits")
         vzctl("start", ctid, check=0)
         self.assertEqual(until("started")["text"], "started")
         vzctl("stop", ctid, "--fast", check=0)

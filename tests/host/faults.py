@@ -18,18 +18,6 @@ import vzhost
 from vzhost import vzctl
 
 
-def traced(*args):
-    """Runs vzctl and returns the names of the steps that it passed, in order, numbered per name: 'a', 'b', 'a:2'."""
-    with tempfile.NamedTemporaryFile("r") as trace:
-        vzctl(*args, env={"VZ_FAULT_TRACE": trace.name}, check=0)
-        names = trace.read().split()
-    seen, out = {}, []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(f"{name}:{seen[name]}")
-    return out
-
-
 def leftovers(ctid):
     """What of this container is visible on the host: network devices, cgroups, mounts, loop devices, state."""
     found = []
@@ -73,7 +61,7 @@ class KillAtEveryStep(vzhost.HostTest):
     def test_create(self):
         probe = self.new_id()
         self.addCleanup(self.wipe, probe)
-        steps = traced(*self.create_args(probe))
+        steps = vzhost.traced(*self.create_args(probe))
         self.assertGreaterEqual(len(steps), 4, steps)
         for step in steps:
             with self.subTest(step=step):
@@ -88,7 +76,7 @@ class KillAtEveryStep(vzhost.HostTest):
     def each_step(self, prepare, *command):
         probe = self.create(*self.OPTIONS)
         prepare(probe)
-        steps = traced(command[0], probe, *command[1:])
+        steps = vzhost.traced(command[0], probe, *command[1:])
         self.assertGreaterEqual(len(steps), 3, steps)
         self.wipe(probe)  # its addresses are needed again
         for step in steps:

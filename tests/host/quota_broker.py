@@ -10,20 +10,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import vzhost
-from vzhost import run, vzctl, wait_for
+from vzhost import run, vzctl, vzd_pid, wait_for
 
 CALLER = pathlib.Path("/run/vz/quota_caller")
 # What the kernel says that has no quotas on this file system: the call has come through to it.
 THROUGH = ("0", "ESRCH", "ENOSYS", "EOPNOTSUPP")
-
-
-def vzd_pid():
-    try:
-        pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
-        os.kill(pid, 0)
-        return pid
-    except (OSError, ValueError):
-        return None
 
 
 class Broker(vzhost.HostTest):

@@ -16,7 +16,6 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import vzhost
-from faults import traced
 from vzhost import run, vzctl, wait_for
 
 PRIVATE = pathlib.Path("/var/lib/vz/private")
@@ -356,7 +355,7 @@ class KillAtEveryStep(SnapshotTest):
         """It runs on by itself or with the next call; the disk it writes to is never left frozen."""
         ctid = self.start()
         self.take(ctid, "--skip-suspend")
-        probe = traced("snapshot", ctid, "--skip-suspend")
+        probe = vzhost.traced("snapshot", ctid, "--skip-suspend")
         self.assertIn("snapshot.thaw:1", probe)
 
         def check(step):
@@ -372,7 +371,7 @@ class KillAtEveryStep(SnapshotTest):
         ctid = self.worker()
         self.take(ctid)
         count = self.tell(ctid)
-        steps = traced("snapshot", ctid)
+        steps = vzhost.traced("snapshot", ctid)
         self.assertIn("suspend.commit:1", steps)
         if os.environ.get("VZ_TEST_ALL_STEPS") != "1":
             steps = [s for s in steps if s.startswith("snapshot.")] + steps[1::4]
@@ -401,7 +400,7 @@ class KillAtEveryStep(SnapshotTest):
             self.inside(ctid, "echo now > /state; sync")
             vzctl("set", ctid, "--hostname", "now.example", "--save", check=0)
         prepare()
-        steps = traced("snapshot-switch", ctid, "--id", uuid)
+        steps = vzhost.traced("snapshot-switch", ctid, "--id", uuid)
         self.assertIn("snapshot.switch.commit:1", steps)
         seen = set()
 
@@ -422,7 +421,7 @@ class KillAtEveryStep(SnapshotTest):
         ctid = self.worker()
         uuid = self.take(ctid)
         self.assertEqual(self.tell(ctid), 2)
-        steps = traced("snapshot-switch", ctid, "--id", uuid)
+        steps = vzhost.traced("snapshot-switch", ctid, "--id", uuid)
         at = steps.index("snapshot.switch.resume:1")
         self.assertGreater(len(steps), at + 3)
         chosen = steps[at:] if os.environ.get("VZ_TEST_ALL_STEPS") == "1" else [steps[at], *steps[at + 1::4]]
@@ -437,7 +436,7 @@ class KillAtEveryStep(SnapshotTest):
     def test_delete(self):
         ctid = self.create()
         keep = self.take(ctid)
-        steps = traced("snapshot-delete", ctid, "--id", self.take(ctid))
+        steps = vzhost.traced("snapshot-delete", ctid, "--id", self.take(ctid))
         for step in steps:
             with self.subTest(step=step):
                 uuid = self.take(ctid)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -435,6 +436,19 @@ class Metrics(UsageTest):
         found = [value for have, value in families[metric] if all(have.get(k) == v for k, v in labels.items())]
         self.assertEqual(len(found), 1, f"{metric} {labels}: {found}")
         return found[0]
+
+    def test_migrations(self):
+        """One that was left in the middle, and a journal that nobody can read."""
+        self.assertEqual(self.families(vzctl("metrics", check=0).out)["vz_migration"], [])
+        fields = dict.fromkeys("session peer transport config usage keep start token private".split(), "")
+        journals = pathlib.Path("/var/lib/vz/migrate")
+        journals.mkdir()
+        self.addCleanup(shutil.rmtree, journals)
+        (journals / "990101.json").write_text(json.dumps({**fields, "version": 1, "side": "source", "phase": "committed"}))
+        (journals / "990102.json").write_text("{")
+        families = self.families(vzctl("metrics", check=0).out)
+        self.assertEqual(self.value(families, "vz_migration", ctid="990101", side="source", phase="committed"), 1)
+        self.assertEqual(self.value(families, "vz_migration", ctid="990102", phase="damaged"), 1)
 
     def test_strict_parser(self):
         ctid = self.started("--name", f"metrics{os.getpid()}", "--ram", "64M", "--swap", "0")

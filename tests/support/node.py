@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A second host on this machine: namespaces of its own with vz's paths and a subtree of its own in every hierarchy of
 control groups, reached by nsenter where another host is by ssh."""
+import contextlib
 import os
 import pathlib
 import shutil
@@ -20,6 +21,15 @@ def hierarchies():
     return sorted(pathlib.Path(where) for _, where, kind, *_ in lines if kind in ("cgroup", "cgroup2"))
 
 
+def large_pipes(test):
+    """What vzctl needs to send memory ahead where root lacks CAP_SYS_RESOURCE."""
+    sysctl = pathlib.Path("/proc/sys/fs/pipe-max-size")
+    before = sysctl.read_text()
+    if int(before) < 4 << 20:
+        test.addCleanup(sysctl.write_text, before)
+        sysctl.write_text(str(4 << 20))
+
+
 class Node:
     def __init__(self, test, name="b"):
         self.name = name
@@ -28,16 +38,19 @@ class Node:
         self.groups = [top / f"vz-node-{name}-{os.getpid()}-{id(self) & 0xffffff}" for top in hierarchies()]
         for group in self.groups:
             group.mkdir(exist_ok=True)
+            if (group / "cgroup.controllers").exists():
+                (group / "host").mkdir(exist_ok=True)
             for setting in ("cpuset.cpus", "cpuset.mems"):  # of cgroup v1: empty until somebody says
                 if (group / setting).exists() and "cpuset" in group.parent.name:
                     (group / setting).write_text((group.parent / setting).read_text())
         binds = " ".join(f"mount --bind {group} {group.parent};" for group in self.groups)
         # In a namespace of control groups: CRIU mounts the hierarchies anew, and must see this subtree as all there is.
-        self.join = " ".join(f"echo $$ >{group}/cgroup.procs;" for group in self.groups)
+        # What has processes of its own hands no controllers on (cgroup v2).
+        settle = self.enter_groups(group / "host" if (group / "host").exists() else group for group in self.groups)
         self.holder = subprocess.Popen(
-            ["sh", "-c", f'{self.join} exec "$@"', "sh", "unshare", "--cgroup", "--mount", "--net", "--uts", "--propagation", "private",
+            ["sh", "-c", f'{self.enter_groups(self.groups)} exec "$@"', "sh", "unshare", "--cgroup", "--mount", "--net", "--uts", "--propagation", "private",
              "--", "sh", "-ec",
-             f"hostname {name}; {binds} mount --bind {self.work}/lib /var/lib/vz; "
+             f"{settle} hostname {name}; {binds} mount --bind {self.work}/lib /var/lib/vz; "
              "for d in /etc/vz /run/vz; do cp -a $d /tmp/vz-node.$$; mount -t tmpfs -o mode=0755 vz-node $d; "
              "[ $d = /run/vz ] || cp -a /tmp/vz-node.$$/. $d; rm -rf /tmp/vz-node.$$; done; "
              "rm -f /etc/vz/conf/[0-9]*.conf /etc/vz/names/*; ip link set lo up; echo ready; exec sleep infinity"],
@@ -45,11 +58,27 @@ class Node:
         test.addCleanup(self.end)
         if self.holder.stdout.readline() != b"ready\n":
             raise AssertionError("the second node did not come up")
+        for group in self.groups:
+            self.hand_on_controllers(group)
 
-        self.script = self.executable("enter", f'{self.join}\nexec nsenter -t {self.holder.pid} -m -n -u -C -- "$@"')
-        leave = " ".join(f"echo $$ >{top}/cgroup.procs;" for top in hierarchies())
+        self.script = self.executable("enter", f'{settle}\nexec nsenter -t {self.holder.pid} -m -n -u -C -- "$@"')
+        leave = self.enter_groups(hierarchies())
         inner = self.executable("leave", f'{leave}\nexec "$@"')
         self.outside = self.executable("outside", f'exec nsenter -t {os.getpid()} -m -n -u -C -- {inner} "$@"')
+
+    @staticmethod
+    def enter_groups(groups):
+        return " ".join(f"echo $$ >{group}/cgroup.procs;" for group in groups)
+
+    @staticmethod
+    def hand_on_controllers(group):
+        """cgroup v2: all that this host has, to the node's own groups."""
+        if not (group / "host").exists():
+            return
+        for above in (group.parent, group):
+            for controller in (above / "cgroup.controllers").read_text().split():
+                with contextlib.suppress(OSError):  # one that this host keeps for itself
+                    (above / "cgroup.subtree_control").write_text(f"+{controller}")
 
     def executable(self, name, text):
         path = self.work / name

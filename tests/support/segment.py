@@ -7,6 +7,12 @@ import sys
 from vzhost import run
 
 PREFIX = "198.18.40."
+# For a container with perl: what a Talker talks to.
+ECHO_SERVER = r"""
+use IO::Socket::INET;
+my $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 5, ReuseAddr => 1) or die;
+while (my $client = $server->accept) { while (my $line = <$client>) { print $client $line; $client->flush } }
+"""
 
 
 class Holder:

@@ -8,6 +8,7 @@ this process, so that two runs side by side do not meet in the cgroup tree.
 Exit status: 0 all passed, 1 some failed, 77 everything skipped (the reason is printed). The last line is
 "N passed, N failed, N skipped".
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -81,6 +82,41 @@ def wait_for(condition, timeout=30, what="condition"):
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out after {timeout} s: {what}")
         time.sleep(0.02)
+
+
+def descriptors(pid):
+    """(what it leads to, its fdinfo) of each open descriptor; one that is closed meanwhile is left out."""
+    out = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            out.append((os.readlink(f"/proc/{pid}/fd/{name}"), pathlib.Path(f"/proc/{pid}/fdinfo/{name}").read_text()))
+    return out
+
+
+def numbered(names):
+    """Steps of a trace as VZ_FAULT takes them: the third NAME is NAME:3."""
+    seen, out = {}, []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(f"{name}:{seen[name]}")
+    return out
+
+
+def traced(*args):
+    """Runs vzctl; the steps that it passed, numbered."""
+    with tempfile.NamedTemporaryFile("r") as trace:
+        vzctl(*args, env={"VZ_FAULT_TRACE": trace.name}, check=0)
+        return numbered(trace.read().split())
+
+
+def some_steps(steps, every=1):
+    """Every so manieth of them, other ones in every run: at most VZ_TEST_STEPS, or all with VZ_TEST_ALL_STEPS=1."""
+    if os.environ.get("VZ_TEST_ALL_STEPS") == "1":
+        return steps
+    most = int(os.environ.get("VZ_TEST_STEPS", "0"))
+    if most:
+        every = max(every, -(-len(steps) // most))
+    return steps[os.getpid() % every::every]
 
 
 def busybox_template():
@@ -159,6 +195,9 @@ def _enter_namespaces():
 def _private_paths():
     """Own directories over the default paths; images on disk (a tmpfs has no direct I/O), the rest in memory."""
     work = pathlib.Path(tempfile.mkdtemp(prefix="vz-test-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
+    if "tmpfs" not in run(["stat", "-f", "-c", "%T", "/run"], check=0).out:  # as on every host: CRIU keeps there what it has found out
+        run(["mount", "-t", "tmpfs", "-o", "mode=0755", "vz-test", "/run"], check=0)
+        pathlib.Path("/run/lock").mkdir()
     for path in ("/etc/vz", "/var/lib/vz", "/run/vz"):
         pathlib.Path(path).mkdir(parents=True, exist_ok=True)
     (work / "lib").mkdir()
@@ -173,6 +212,16 @@ def _private_paths():
     pathlib.Path("/etc/vz/vz.conf").write_text(text + f'\nTEMPLATE="{TEMPLATES}"\nLOGGING="no"\nDEF_OSTEMPLATE="{BUSYBOX}"\n')
     run(["ip", "link", "set", "lo", "up"], check=0)
     return work
+
+
+def vzd_pid():
+    """None when none runs."""
+    try:
+        pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
+        os.kill(pid, 0)
+        return pid
+    except (OSError, ValueError):
+        return None
 
 
 def stop_vzd():

@@ -437,24 +437,44 @@ class Files(ModuleTest):
 
     def test_kinds_of_memory(self):
         group = self.container()
-        file = pathlib.Path("/root/vz-kmod-file")
+        file, shared = pathlib.Path("/root/vz-kmod-file"), pathlib.Path("/dev/shm/vz-kmod")
         self.addCleanup(file.unlink)
-        group.output("dd", "if=/dev/zero", f"of={file}", "bs=1M", "count=40", "status=none")
-        hold = group.command("python3", "-c", "a = bytearray(50 << 20); print('ready', flush=True); input()",
-                             stdin=subprocess.PIPE)
+        self.addCleanup(shared.unlink)
+        group.output("dd", "if=/dev/zero", f"of={file}", "bs=1M", "count=40", "status=none", "conv=fsync")
+        hold = group.command("python3", "-c", f"""
+import mmap
+a = bytearray(50 << 20)
+open({str(shared)!r}, "wb").write(b"x" * (30 << 20))
+shared = open({str(shared)!r}, "r+b")
+mapped = mmap.mmap(shared.fileno(), 0)
+sum(mapped[::4096])
+open({str(file)!r}, "r+b").write(b"x" * (8 << 20))
+print("ready", flush=True)
+input()""", stdin=subprocess.PIPE)
         self.addCleanup(hold.communicate)
         self.addCleanup(hold.kill)
-        hold.stdout.readline()
+        self.assertEqual(hold.stdout.readline(), "ready\n")
         found = table(group.read("meminfo"))
         stat = {key: int(value) >> 10 for key, value in
                 (line.split() for line in (group.path / "memory.stat").read_text().splitlines())}
-        self.assertAlmostEqual(found["AnonPages"], stat["anon"], delta=4096)
-        self.assertAlmostEqual(found["Cached"], stat["file"], delta=4096)
-        self.assertAlmostEqual(found["MemAvailable"], found["MemFree"] + found["Cached"], delta=4096)
-        self.assertAlmostEqual(found["Slab"], stat["kernel"], delta=6144)
+        for row, key in (("AnonPages", "anon"), ("Cached", "file"), ("Shmem", "shmem"), ("Mapped", "file_mapped"),
+                         ("Dirty", "file_dirty"), ("Slab", "slab"), ("SReclaimable", "slab_reclaimable"),
+                         ("KReclaimable", "slab_reclaimable"), ("SUnreclaim", "slab_unreclaimable"),
+                         ("KernelStack", "kernel_stack"), ("PageTables", "pagetables"), ("Percpu", "percpu")):
+            with self.subTest(row):
+                self.assertAlmostEqual(found[row], stat[key], delta=1024)
+        for row, least in (("AnonPages", 50), ("Cached", 70), ("Shmem", 30), ("Mapped", 30), ("Dirty", 6), ("Slab", 0),
+                           ("SReclaimable", 0), ("PageTables", 0)):
+            self.assertGreater(found[row], (least << 10) - 1024 if least else 0, row)
         for kind in ("anon", "file"):
             self.assertAlmostEqual(found[f"Active({kind})"] + found[f"Inactive({kind})"],
                                    stat[f"active_{kind}"] + stat[f"inactive_{kind}"], delta=4096)
+        again = found["Active(file)"] + found["Inactive(file)"] + found["SReclaimable"]
+        self.assertEqual(found["MemAvailable"], min(found["MemTotal"], found["MemFree"] + again))
+        free = self.inside(group, "free -k").splitlines()[1].split()
+        self.assertEqual(len(free), 7)
+        self.assertAlmostEqual(int(free[4]), found["Shmem"], delta=1024)
+        self.assertAlmostEqual(int(free[5]), found["Cached"] + found["SReclaimable"], delta=4096)
 
     def test_swap_in_use(self):
         if not int(re.search(r"SwapTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]):
@@ -514,8 +534,9 @@ class Files(ModuleTest):
         busy = group.command("sh", "-c", "while :; do :; done")
         self.addCleanup(busy.communicate)
         self.addCleanup(busy.kill)
-        reader = ("last = [0] * 4\n"
-                  "for _ in range(3000):\n"
+        reader = ("import time\n"
+                  "last, end = [0] * 4, time.monotonic() + 15\n"
+                  "while time.monotonic() < end:\n"
                   f"  now = list(map(int, open('{VZFS}/stat').readline().split()[1:4]))\n"
                   "  assert all(a <= b for a, b in zip(last, now)), (last, now)\n"
                   "  last = now\n")

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pull the plug: containers write at random under both kinds of quota, their machine is killed, and the next boot compares what
-the quotas say with what du counts. Runs on the development machine and boots guests of tests/lab/run, which keep their disk.
+"""Pull the plug: containers of both layouts write at random under both levels of quota, their machine is killed, and the next
+boot compares what the quotas say with what du counts. An image is mounted as vzctl does it, which replays its own journal
+from a file that the host's file system has just recovered. Runs on the development machine and boots guests of tests/lab/run, which keep their disk.
 
 Usage: powercut.py [KERNEL [FILE-SYSTEM…]]      default: uml ext4 xfs
 VZ_POWERCUT_ROUNDS: power cuts for each file system (5). VZ_SEED: for the same random numbers again.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -22,8 +24,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 LAB = HERE.parent
 STORE = pathlib.Path("/store")
 DISK = "/dev/vdb"
-CONTAINERS = [101, 102, 103]
+DIRS, IMAGES = [101, 102, 103], [201, 202]
 SPACE_KIB, INODES, USERS = 24 * 1024, 3000, 4
+IMAGE_KIB, IMAGE_INODES = 32 * 1024, 2048
+SIZES = STORE / "sizes"  # of the images' file systems, as they were made
 MOUNT = "usrquota,grpquota,prjquota"
 BOOT_LIMIT = 300
 
@@ -55,12 +59,38 @@ def make_containers():
     import vzhost
     from quotafs import USER, set_hard
     vzhost.run(["gcc", "-O1", "-static", "-o", "/store/scribbler", HERE / "scribbler.c"], check=0)
-    for ctid in CONTAINERS:
-        vzhost.vzctl("create", ctid, "--ostemplate", vzhost.busybox_template(), "--layout", "dir", "--ram", "64M", "--swap", "0",
-                     "--diskspace", f"{SPACE_KIB}K", "--diskinodes", INODES, check=0)
+    common = ["--ostemplate", vzhost.busybox_template(), "--ram", "64M", "--swap", "0"]
+    for ctid in DIRS:
+        vzhost.vzctl("create", ctid, *common, "--layout", "dir", "--diskspace", f"{SPACE_KIB}K", "--diskinodes", INODES, check=0)
         shutil.copy("/store/scribbler", private(ctid) / "scribbler")
         for user in range(1, USERS):
             set_hard(STORE, USER, base_of(ctid) + user, SPACE_KIB * 1024 // 4, INODES // 4)
+    sizes = {}
+    for ctid in IMAGES:
+        vzhost.vzctl("create", ctid, *common, "--layout", "image", "--diskspace", f"{IMAGE_KIB}K", "--diskinodes", IMAGE_INODES,
+                     "--quotaugidlimit", "10", check=0)
+        with mounted(ctid) as root:
+            shutil.copy("/store/scribbler", root / "scribbler")
+            for user in range(1, USERS):
+                set_hard(root, USER, user, IMAGE_KIB * 1024 // 4, IMAGE_INODES // 4)
+            sizes[str(ctid)] = size_of(root)
+    SIZES.write_text(json.dumps(sizes))
+    os.sync()
+
+
+@contextlib.contextmanager
+def mounted(ctid):
+    from vzhost import vzctl
+    vzctl("mount", ctid, check=0)
+    try:
+        yield pathlib.Path(f"/var/lib/vz/root/{ctid}")
+    finally:
+        vzctl("umount", ctid, check=0)
+
+
+def size_of(root):
+    found = os.statvfs(root)
+    return [found.f_blocks, found.f_files]
 
 
 def private(ctid):
@@ -74,9 +104,22 @@ def base_of(ctid):
     raise AssertionError(f"no ids of {ctid}")
 
 
-def check_container(ctid):
-    """What differs between the quotas and the tree; empty when nothing does."""
-    from quotafs import PROJECT, USER, disk_usage, project_of, quota
+def check_users(where, first, base, owners, space, inodes):
+    """Each user's quota, at the id `first` + user there, against what his files are, which belong to `base` + user."""
+    from quotafs import USER, quota
+    wrong = []
+    for user in range(USERS):
+        have, counted = quota(where, USER, first + user), owners.get(base + user, [0, 0])
+        if [have["bytes"], have["inodes"]] != counted:
+            wrong.append(f"uid {user}: the quota says {have['bytes']} B, {have['inodes']} inodes, du {counted}")
+        if user and (have["hard"], have["hard_inodes"]) != (space, inodes):
+            wrong.append(f"limits of uid {user}: {have}")
+    return wrong
+
+
+def check_dir(ctid):
+    """What differs between the quotas and the tree; empty when nothing does. And the bytes in it."""
+    from quotafs import PROJECT, disk_usage, project_of, quota
     wrong, owners = [], {}
     total, inodes = disk_usage(private(ctid), owners)
     project = project_of(private(ctid))[0]
@@ -85,39 +128,49 @@ def check_container(ctid):
         wrong.append(f"project {project}: the quota says {now['bytes']} B, {now['inodes']} inodes, du {total} B, {inodes}")
     if (now["hard"], now["hard_inodes"]) != (SPACE_KIB * 1024, INODES):
         wrong.append(f"limits of project {project}: {now}")
-    for user in range(USERS):
-        uid = base_of(ctid) + user
-        have, counted = quota(STORE, USER, uid), owners.get(uid, [0, 0])
-        if [have["bytes"], have["inodes"]] != counted:
-            wrong.append(f"uid {user}: the quota says {have['bytes']} B, {have['inodes']} inodes, du {counted}")
-        if user and (have["hard"], have["hard_inodes"]) != (SPACE_KIB * 1024 // 4, INODES // 4):
-            wrong.append(f"limits of uid {user}: {have}")
-    return wrong
+    base = base_of(ctid)
+    return wrong + check_users(STORE, base, base, owners, SPACE_KIB * 1024 // 4, INODES // 4), total
+
+
+def check_image(ctid):
+    """The same of an image: its first level is its size, and it has its users' quotas in itself."""
+    from quotafs import disk_usage
+    from vzhost import run
+    owners = {}
+    with mounted(ctid) as root:
+        total, _ = disk_usage(root, owners)
+        wrong = check_users(root, 0, os.stat(root).st_uid, owners, IMAGE_KIB * 1024 // 4, IMAGE_INODES // 4)
+        if size_of(root) != json.loads(SIZES.read_text())[str(ctid)]:
+            wrong.append(f"its size: {size_of(root)}")
+    # another opinion on the same: it adds up all quotas, too
+    done = run(["e2fsck", "-fn", f"/var/lib/vz/private/{ctid}/root.img"])
+    return wrong + ([done.out] if done.rc else []), total
 
 
 def check_all(seconds):
     import vzhost
+    wrong, used = {}, 0
+    for ctid in DIRS + IMAGES:
+        found, total = check_dir(ctid) if ctid in DIRS else check_image(ctid)
+        used += total
+        if found:
+            wrong[str(ctid)] = found
     log = vzhost.run(["dmesg"]).out
-    wrong = {str(ctid): found for ctid in CONTAINERS if (found := check_container(ctid))}
     if re.search("quotacheck", log, re.I):
         wrong["quotacheck"] = re.findall("(?i).*quotacheck.*", log)
-    used = sum(disk_of(ctid) for ctid in CONTAINERS)
-    recovered = bool(re.search(r"recovery complete|Ending recovery|Starting recovery|orphan", log))
-    print("checked " + json.dumps({"wrong": wrong, "mount_seconds": round(seconds, 2), "bytes": used, "recovered": recovered}), flush=True)
+    report = {"wrong": wrong, "mount_seconds": round(seconds, 2), "bytes": used,
+              "recovered": bool(re.search(r"\((?!loop)[^)]*\): (recovery complete|Ending recovery|Starting recovery)", log)),
+              "images_recovered": len(re.findall(r"\(loop\d+\): recovery complete", log))}
+    print("checked " + json.dumps(report), flush=True)
     return not wrong
-
-
-def disk_of(ctid):
-    from quotafs import PROJECT, project_of, quota
-    return quota(STORE, PROJECT, project_of(private(ctid))[0])["bytes"]
 
 
 def write_for_ever(seed):
     import vzhost
-    for ctid in CONTAINERS:
+    for ctid in DIRS + IMAGES:
         vzhost.vzctl("start", ctid, check=0)
     writers = [subprocess.Popen([vzhost.BIN / "vzctl", "exec3", str(ctid), "sh", "-c", f"mkdir -p /w; cd /w; exec /scribbler {seed + i}"],
-                                stdin=subprocess.DEVNULL) for i, ctid in enumerate(CONTAINERS)]
+                                stdin=subprocess.DEVNULL) for i, ctid in enumerate(DIRS + IMAGES)]
     return max(w.wait() for w in writers)
 
 
@@ -174,7 +227,7 @@ def one_boot(kernel, kind, disks, seed, ticks):
 def rounds_on(kernel, kind, rounds, randomly):
     """Power cuts one after the other on the same disk; the number of failures."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="vz-powercut-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
-    failed, recovered = 0, False
+    failed, recovered = 0, {"recovered": 0, "images_recovered": 0}
     try:
         for number in range(rounds + 1):
             ticks = randomly.randrange(5, 60) if number < rounds else 0
@@ -183,10 +236,11 @@ def rounds_on(kernel, kind, rounds, randomly):
                 continue  # the first boot made the containers
             bad = bool(report["wrong"])
             failed += bad
-            recovered |= report["recovered"]
+            for key in recovered:
+                recovered[key] += report[key]
             print(f"{'FAILED' if bad else 'ok'} {kernel} {kind} cut {number}: {json.dumps(report)}", flush=True)
-        if not recovered:  # then nothing was in the journal, and nothing proven
-            raise AssertionError("no cut left anything for the journal to replay")
+        if not all(recovered.values()):  # then nothing was in the journal, and nothing proven
+            raise AssertionError(f"no cut left anything for a journal to replay: {recovered}")
     except AssertionError as error:
         print(f"FAILED {kernel} {kind}: {error}", flush=True)
         failed += 1

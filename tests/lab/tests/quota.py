@@ -7,7 +7,9 @@ import re
 import shutil
 
 import labguest
+import node
 import vzhost
+from escape import check_out_of_reach
 from labguest import MIB, set_
 from quotafs import disk_usage, project_of
 from vzhost import run, vzctl, vzlist
@@ -74,6 +76,22 @@ class OnDisk(vzhost.HostTest):
         entry = vzlist("-a", "-j", "-o", "diskspace,diskinodes", ctid, check=0).json()[0]
         return entry["diskspace"]["usage"], entry["diskinodes"]["usage"]
 
+    def assert_counted(self, ctid):
+        """The quota says what du counts. A file system gives what was only reserved its place, or takes it back, when data is
+        written, and a running container writes at any time: so they have to agree within ten seconds of synced data."""
+        seen = None
+
+        def agree():
+            nonlocal seen
+            run(["sync", "-f", tree(ctid)], check=0)
+            total, count = disk_usage(tree(ctid))
+            seen = self.usage(ctid), (total // 1024, count)
+            return seen[0] == seen[1]
+        try:
+            vzhost.wait_for(agree, timeout=10)
+        except AssertionError:
+            self.fail(f"the quota says (KiB, inodes) {seen[0]}, du {seen[1]}")
+
     def df(self, ctid, *options):
         return [int(word) for word in self.inside(ctid, f"df -P {' '.join(options)} / | tail -n 1").split()[1:4]]
 
@@ -118,9 +136,7 @@ class Common:
     def test_usage_is_what_du_counts(self):
         ctid = self.start_dir()
         self.inside(ctid, "mkdir /d; ln -s /etc/passwd /d/l; mkfifo /d/p; dd if=/dev/zero of=/d/f bs=1k count=100; ln /d/f /d/g; sync")
-        kib, inodes = self.usage(ctid)
-        total, count = disk_usage(tree(ctid))
-        self.assertEqual((kib, inodes), (total // 1024, count))
+        self.assert_counted(ctid)
 
     def test_online_change_up_down_and_off(self):
         ctid = self.start_dir()
@@ -225,10 +241,7 @@ class Common:
         self.assertIn("i", run(["lsattr", odd / "still"]).out.split()[0])
         self.assertEqual((odd / "twice").stat().st_nlink, 2)
         self.assertFalse((root.parent / "scratch").exists())
-        kib, inodes = self.usage(ctid)
-        run(["sync"])
-        total, count = disk_usage(root)
-        self.assertEqual((kib, inodes), (total // 1024, count))
+        self.assert_counted(ctid)
 
     def test_killed_while_the_ids_are_given(self):
         ctid = self.make()
@@ -243,7 +256,7 @@ class Common:
                 self.assertRc(killed, -9)
                 vzctl("start", ctid, check=0)
                 self.assertEqual(self.df(ctid, "-k")[0], 32 * 1024)
-                self.assertEqual(self.usage(ctid)[1], disk_usage(root)[1])
+                self.assert_counted(ctid)
                 vzctl("stop", ctid, "--fast", check=0)
                 set_(ctid, "--diskspace", "31M", check=0)
                 set_(ctid, "--diskspace", "32M", check=0)
@@ -291,18 +304,7 @@ class Common:
     def test_container_root_reaches_neither_ids_nor_limits(self):
         """Compiled here, run inside: project ids, inheritance, limits, the quota's files."""
         ctid = self.start_dir()
-        source = pathlib.Path("/tmp/escape.c")
-        source.write_text(ESCAPE_C)
-        run(["gcc", "-static", "-o", tree(ctid) / "escape", source], check=0)
-        result = self.inside(ctid, "touch /mine; mkdir /dir; /escape /mine /dir", check=None)
-        for line in result.splitlines():
-            with self.subTest(line=line):
-                what, err = line.rsplit(" ", 1)
-                self.assertIn(int(err), REFUSALS[what.split(":")[0]], line)
-        self.assertEqual(len(result.splitlines()), len(REFUSALS), result)
-        project = project_of(tree(ctid))
-        self.assertEqual(project_of(tree(ctid) / "mine")[0], project[0])
-        self.assertEqual(project_of(tree(ctid) / "dir"), project)
+        check_out_of_reach(self, ctid, tree(ctid))
         self.assertEqual(self.df(ctid, "-k")[0], 32 * 1024)
 
     def test_bad_values(self):
@@ -351,57 +353,6 @@ class Common:
         vzhost.wait_for(lambda: self.usage(ctid)[0] < before + 1024, what="the end of the file")
 
 
-# What a container's root tries, each with the errors that are a refusal.
-EPERM, EACCES, EINVAL, ENOTTY, ENOENT, EOPNOTSUPP, ENOSYS = 1, 13, 22, 25, 2, 95, 38
-REFUSALS = {"setproject file": {EINVAL, EPERM}, "setproject dir": {EINVAL, EPERM}, "uninherit dir": {EINVAL, EPERM},
-            "unflag dir": {EINVAL, EPERM}, "setproject as user namespace": {EINVAL, EPERM}, "setquota": {EPERM}, "xsetqlim": {EPERM},
-            "quotaoff": {EPERM}, "getquota": {EPERM}, "file_setattr": {EINVAL, EPERM, ENOSYS}, "by handle": {EPERM}}
-ESCAPE_C = r"""
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/dqblk_xfs.h>
-#include <linux/fs.h>
-#include <linux/quota.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#define CMD(c, t) (((c) << 8) | (t))
-static void say(const char *what, long r) { printf("%s %d\n", what, r < 0 ? errno : 0); fflush(stdout); }
-static long project(const char *path, unsigned id, int inherit) {
-  struct fsxattr x; int fd = open(path, O_RDONLY);
-  if (ioctl(fd, FS_IOC_FSGETXATTR, &x)) return -1;
-  if (id) x.fsx_projid = id;
-  if (!inherit) x.fsx_xflags &= ~FS_XFLAG_PROJINHERIT;
-  return ioctl(fd, FS_IOC_FSSETXATTR, &x);
-}
-struct attr { unsigned long long xflags; unsigned extsize, nextents, projid, cowextsize; };
-int main(int argc, char **argv) {
-  struct fs_disk_quota q = { .d_version = 1, .d_fieldmask = FS_DQ_BHARD };
-  struct if_dqblk d = {0};
-  int root = open("/", O_RDONLY), flags = 0, dir = open(argv[2], O_RDONLY);
-  struct attr a = { .projid = 7 };
-  struct { struct file_handle h; char bytes[128]; } handle = { .h.handle_bytes = 128 };
-  say("setproject file", project(argv[1], 7, 1));
-  say("setproject dir", project(argv[2], 7, 1));
-  say("uninherit dir", project(argv[2], 0, 0));
-  ioctl(dir, FS_IOC_GETFLAGS, &flags); flags &= ~0x20000000; say("unflag dir", ioctl(dir, FS_IOC_SETFLAGS, &flags));
-  say("setquota", syscall(SYS_quotactl_fd, root, CMD(Q_SETQUOTA, 2), 0x70000000, &d));
-  say("xsetqlim", syscall(SYS_quotactl_fd, root, CMD(Q_XSETQLIM, 2), 0x70000000, &q));
-  say("quotaoff", syscall(SYS_quotactl_fd, root, CMD(Q_QUOTAOFF, 2), 0, 0));
-  say("getquota", syscall(SYS_quotactl_fd, root, CMD(Q_GETQUOTA, 2), 0x70000000, &d));
-  say("file_setattr", syscall(469, AT_FDCWD, argv[1], &a, sizeof a, 0));
-  say("by handle", syscall(SYS_open_by_handle_at, root, &handle, O_RDONLY));
-  if (unshare(CLONE_NEWUSER)) errno = EPERM;
-  say("setproject as user namespace", project(argv[1], 7, 1));
-  return 0;
-}
-"""
-
-
 class Ext4(Common, OnDisk):
     KIND = "ext4"
 
@@ -409,6 +360,66 @@ class Ext4(Common, OnDisk):
 class Xfs(Common, OnDisk):
     KIND = "xfs"
     FULL = "No space left on device"
+
+
+class UserLimits(OnDisk):
+    """Limits of users inside are kept at ids of the host's file system, which change hands."""
+    KIND = "ext4"
+    TEMPLATE = ("--layout", "dir", "--config", "none", "--ostemplate")
+
+    def limits(self, ctid, call=vzctl):
+        """(kind, id): its four limits; of those that have any."""
+        out, report = {}, call("quota", ctid, "report", "--json", check=0).json()
+        for kind in ("user", "group"):
+            for entry in report[kind]["quotas"]:
+                four = tuple(entry[f"{what}_{which}"] for what in ("space", "inodes") for which in ("soft", "hard"))
+                if any(four):
+                    out[kind, entry["id"]] = four
+        return out
+
+    def set_some(self, ctid):
+        vzctl("quota", ctid, "user", "1000", "--blocks", "512:1024", "--inodes", "5:10", check=0)
+        vzctl("quota", ctid, "user", "65535", "--blocks", "0:2048", check=0)
+        vzctl("quota", ctid, "group", "7", "--inodes", "0:9", check=0)
+        wanted = {("user", 1000): (512 << 10, 1 << 20, 5, 10), ("user", 65535): (0, 2 << 20, 0, 0), ("group", 7): (0, 0, 0, 9)}
+        self.assertEqual(self.limits(ctid), wanted)
+        return wanted
+
+    def node(self, on_disk):
+        """Another host, whose private areas are on the same disk, or where there are no quotas."""
+        b = node.Node(self)
+        mount = f"mount {DISK} /mnt; mkdir -p /mnt/b; mount --bind /mnt/b {STORE}" if on_disk else f"mount -t tmpfs none {STORE}"
+        run([*b.enter(), "sh", "-ec", f"mkdir -p {STORE} /mnt; {mount}"], check=0)
+        return b
+
+    def test_they_move_with_the_container(self):
+        b, ctid, other = self.node(on_disk=True), self.make(), self.new_id()
+        self.addCleanup(b.wipe, ctid)
+        self.addCleanup(b.wipe, other)
+        # It takes the ids that this one has here: what moves gets others.
+        b.vzctl("create", other, *self.TEMPLATE, vzhost.busybox_template(), check=0)
+        wanted = self.set_some(ctid)
+        vzctl("migrate", ctid, "b", "--transport", b.transport(), check=0)
+        self.assertEqual(self.limits(ctid, b.vzctl), wanted)
+        ids = pathlib.Path(b.work, "lib", "idmap").read_text()
+        self.assertNotEqual(*(re.search(rf"(?m)^{c}\b(.*)", ids)[1] for c in (ctid, other)), ids)
+
+    def test_a_host_without_quotas_is_refused(self):
+        b, ctid = self.node(on_disk=False), self.make(diskspace=None)
+        self.addCleanup(b.wipe, ctid)
+        wanted = self.set_some(ctid)
+        refused = vzctl("migrate", ctid, "b", "--transport", b.transport())
+        self.assertRc(refused, 172)
+        self.assertRegex(refused.err, r"users in it have disk limits.*no quotas\n.*--force")
+        self.assertEqual(self.limits(ctid), wanted)
+        vzctl("migrate", ctid, "b", "--transport", b.transport(), "--force", check=0)
+        self.assertIn("exist", b.vzctl("status", ctid, check=0).out)
+
+    def test_who_gets_the_ids_gets_no_limits(self):
+        ctid = self.make()
+        self.set_some(ctid)
+        vzctl("destroy", ctid, check=0)
+        self.assertEqual(self.limits(self.make()), {})
 
 
 class Support(OnDisk):
@@ -521,8 +532,7 @@ class Convert(OnDisk):
         if has_xattr:
             self.assertIn("kept", run(["getfattr", "-n", "user.note", tree(ctid) / "t" / "data"]).out)
         self.assertEqual(project_of(tree(ctid))[0] in (project, project + 1), True)
-        total, inodes = disk_usage(tree(ctid))
-        self.assertEqual(self.usage(ctid), (total // 1024, inodes))
+        self.assert_counted(ctid)
         self.assertIn(self.FULL, self.write(ctid, 80)[1])
         self.assertEqual(vzctl("convert", ctid).rc, 32)
         vzctl("stop", ctid, "--fast", check=0)

@@ -5,6 +5,7 @@
  * ub_worker fill KIND TRIES THREADS     TRIES times in each thread; "MADE REFUSED ERRNO OTHER" when all have ended, then
  *                                       waits for a line and ends. KIND: file tcp udp unix pair netlink posix flock pty
  *                                       signal
+ * ub_worker nested KIND TRIES THREADS   the same, but each thread may run before the one that made things just now is done
  * ub_worker connect PORT TRIES          so many connections to 127.0.0.1:PORT, then as above
  * ub_worker listen                      "PORT 0 0 0", then as above; accepts nothing
  * ub_worker mix CONTROL MAILBOX SEED LOCKFILE GROUP...   random operations as long as the control page says so
@@ -86,16 +87,38 @@ static int make(const char *kind, int number)
 static struct {
 	const char *kind;
 	int tries;
+	int nested;
 	int made, refused, other, error;
 	pthread_barrier_t begin;
 } fill;
 
+/* All but the first one take the CPU away from whoever is below, at any moment. */
+static void begin_nested(int level)
+{
+	struct sched_param parameters = {.sched_priority = level};
+
+	if (fill.nested && level && sched_setscheduler(0, SCHED_FIFO, &parameters)) {
+		perror("ub_worker: SCHED_FIFO");
+		exit(2);
+	}
+}
+
+static void wait_nested(int level, int number)
+{
+	struct timespec moment = {0, 20000 + 7919L * level * number % 100000};
+
+	if (fill.nested && level)
+		nanosleep(&moment, NULL);
+}
+
 static void *fill_thread(void *argument)
 {
-	int first = (int)(intptr_t)argument * fill.tries;
+	int level = (int)(intptr_t)argument, first = level * fill.tries;
 
+	begin_nested(level);
 	pthread_barrier_wait(&fill.begin);
 	for (int i = 0; i < fill.tries; i++) {
+		wait_nested(level, i);
 		if (make(fill.kind, first + i) >= 0) {
 			__atomic_add_fetch(&fill.made, 1, __ATOMIC_RELAXED);
 			continue;
@@ -551,7 +574,8 @@ static int run_mix(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
-	if (argc >= 5 && !strcmp(argv[1], "fill")) {
+	if (argc >= 5 && (!strcmp(argv[1], "fill") || !strcmp(argv[1], "nested"))) {
+		fill.nested = !strcmp(argv[1], "nested");
 		fill.kind = argv[2];
 		fill.tries = atoi(argv[3]);
 		return run_fill(atoi(argv[4]));

@@ -4,9 +4,16 @@
 
 What the programs count is tested in ub.py; here it is libvz that tells them, and the tools that show it.
 """
+import ctypes
+import errno
+import json
+import os
 import pathlib
+import struct
 import subprocess
 import sys
+import threading
+import time
 import unittest
 
 import labguest
@@ -109,6 +116,136 @@ class Refused(vzhost.HostTest):
 
     def test_terminals(self):
         self.exact("numpty", "return os.open('/dev/ptmx',os.O_RDWR|os.O_NOCTTY)", "ENOSPC")
+
+
+class Told(vzhost.HostTest):
+    """Refusals and kills are told when they happen: the interval at which counters are compared is an hour here."""
+
+    def monitor(self, *words):
+        before = slots()
+        watch = subprocess.Popen([vzhost.BIN / "vzctl", "monitor", "--json", "--interval", "3600", *map(str, words)],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.stdout.close)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        vzhost.wait_for(lambda: slots() != before, what="a subscription")
+        return watch
+
+    def told(self, watch, ctid, what, resource=None):
+        done = threading.Timer(60, watch.kill)
+        done.start()
+        try:
+            for line in watch.stdout:
+                event = json.loads(line)
+                if (event["ctid"], event["event"], event.get("resource")) == (ctid, what, resource):
+                    return event
+        finally:
+            done.cancel()
+        self.fail(f"not told within a minute: {what} {resource}")
+
+    def test_refusals(self):
+        ctid = self.start()
+        watch = self.monitor(ctid)
+        other = self.monitor()  # each has a buffer of its own
+        now = rows(ctid)["numothersock"]["held"]
+        vzctl("set", ctid, "--numothersock", str(now + 3), check=0)
+        code = "return socket.socket(socket.AF_INET,socket.SOCK_DGRAM)"
+        self.assertEqual(Refused.attempt(self, ctid, code)[1:], (3, "ENOBUFS"))
+        for reader in (watch, other):
+            self.assertGreaterEqual(self.told(reader, ctid, "refused", "numothersock")["count"], 1)
+        vzctl("set", ctid, "--numproc", str(rows(ctid)["numproc"]["held"] + 1), check=0)
+        vzctl("exec2", ctid, "for i in 1 2 3 4 5; do sleep 1 & done; wait")
+        self.told(watch, ctid, "refused", "numproc")
+
+    def test_kills(self):
+        ctid = self.start("--ram", "24M", "--swap", "0")
+        watch = self.monitor()
+        vzctl("exec2", ctid, "dd if=/dev/zero of=/dev/null bs=200M count=1")
+        self.told(watch, ctid, "oom_kill")
+
+    def test_who_dies_gives_its_place_back(self):
+        before = slots()
+        for _ in range(12):
+            watch = self.monitor()
+            watch.kill()
+            watch.wait()
+        self.assertLessEqual(len(slots() - before), 1)
+        watches = [self.monitor() for _ in range(8 - len(before))]
+        ninth = subprocess.Popen([vzhost.BIN / "vzctl", "monitor", "--json", "--interval", "0.2"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, text=True)  # compares, as without programs
+        self.addCleanup(ninth.stdout.close)
+        self.addCleanup(ninth.wait)
+        self.addCleanup(ninth.kill)
+        ctid = self.start()
+        self.told(ninth, ctid, "started")
+        self.assertEqual(len(watches), 8 - len(before))
+
+
+def slots():
+    """Who subscribes, by the number of the ring buffer."""
+    path = ctypes.create_string_buffer(str(vzbpf.PINS / "vz_ub_rings").encode())
+    fd = vzbpf.bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+    found = set()
+    for slot in range(8):
+        key, value = ctypes.c_uint32(slot), ctypes.c_uint32()
+        try:
+            vzbpf.bpf(1, struct.pack("=I4xQQQ", fd, ctypes.addressof(key), ctypes.addressof(value), 0))
+            found.add((slot, value.value))
+        except FileNotFoundError:
+            pass
+    os.close(fd)
+    return found
+
+
+class OutOfReach(vzhost.HostTest):
+    def test_nothing_of_it_can_be_written_inside(self):
+        ctid = self.start("--numproc", "200", "--ram", "128M")
+        before = {name: (row["barrier"], row["limit"]) for name, row in rows(ctid).items()}
+        for attempt in ("echo 0 > /proc/user_beancounters", "echo max > /sys/fs/cgroup/pids.max",
+                        "echo max > /sys/fs/cgroup/memory.max", "echo $$ > /sys/fs/cgroup/../cgroup.procs",
+                        "mount -t bpf none /mnt && ls /mnt/vz", "ls /sys/fs/bpf/vz",
+                        "mount -t cgroup2 none /mnt && ls -d /mnt/vz.slice"):
+            self.assertNotEqual(vzctl("exec2", ctid, attempt).rc, 0, attempt)
+        self.assertEqual({name: (row["barrier"], row["limit"]) for name, row in rows(ctid).items()}, before)
+
+
+def fill_up(hook, links):
+    """As many programs as the kernel takes on a hook; those that were there before may go a moment later."""
+    refused = 0
+    while refused < 4:
+        try:
+            links.append(vzbpf.hang_on(hook))
+            refused = 0
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            refused += 1
+            time.sleep(0.5)
+
+
+class OneRefused(vzhost.HostTest):
+    def test_the_others_go_on(self):
+        """The kernel takes a few dozen programs on a hook at most: ours is one too many."""
+        vzbpf.vz_bpf("unload")
+        links = []
+        fill_up(vzbpf.function_id("bpf_lsm_task_kill"), links)
+        try:
+            loaded = vzbpf.programs(vzbpf.vz_bpf("load"))
+            self.assertFalse(loaded["ub_siginfo_charge"]["attached"])
+            self.assertIn("Argument list too long", loaded["ub_siginfo_charge"]["reason"])
+            self.assertTrue(all(loaded[name]["attached"] for name in ("ub_sock_create", "ub_flock_ask", "ub_pty_charge")))
+            seen = vzhost.feature("ub.numsiginfo")
+            self.assertFalse(seen["present"])
+            self.assertIn("ub_siginfo_charge", seen["detail"])
+            self.assertTrue(vzhost.feature("ub.numothersock")["present"])
+            ctid = self.start()
+            self.assertNotEqual(vzctl("set", ctid, "--numsiginfo", "20").rc, 0)
+            vzctl("set", ctid, "--numothersock", "2000", check=0)
+        finally:
+            for link in links:
+                os.close(link)
+            vzbpf.vz_bpf("load")
+        self.assertTrue(vzhost.feature("ub.numsiginfo")["present"])
 
 
 class Start(vzhost.HostTest):

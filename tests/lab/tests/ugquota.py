@@ -1,104 +1,29 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Quotas of users inside: Debian's quota package in a Debian container, hostile callers, vzd that dies, both layouts."""
+"""Quotas of users inside: Debian's quota package in a Debian container, hostile callers, vzd that dies. What a file system has to
+do with it is in ugquota_layouts.py."""
 import json
 import os
 import pathlib
 import re
-import shutil
 import signal
-import subprocess
-import unittest
 
 import labguest
+import labquota
 import vzhost
 from labguest import SYSTEMD
-from vzhost import run, vzctl, vzlist, wait_for
-
-TOOLS = ("quota", "setquota", "edquota", "repquota", "warnquota", "quotaon", "quotaoff")
-CALLER = pathlib.Path("/var/tmp/quota_caller")
-LIB = pathlib.Path("/var/lib/vz")
-DISK = pathlib.Path("/dev/vdb")
+from labquota import Case
+from vzhost import run, vzctl, vzd_pid, wait_for
 
 
 def setUpModule():
-    labguest.install()
+    labquota.install()
     vzhost.debian_template()
-    run(["gcc", "-O1", "-Wall", "-static", "-pthread", vzhost.SOURCE / "tests/support/quota_caller.c", "-o", CALLER], check=0)
-    if SYSTEMD:
-        run(["systemctl", "restart", "vzd.service"], check=0)
+    labquota.start_vzd()
 
 
 def tearDownModule():
-    if SYSTEMD:
-        run(["systemctl", "stop", "vzd.service"])
-    else:
-        vzhost.stop_vzd()
-
-
-def vzd_pid():
-    try:
-        pid = int(pathlib.Path("/run/vz/vzd.pid").read_text())
-        os.kill(pid, 0)
-        return pid
-    except (OSError, ValueError):
-        return None
-
-
-def libraries(program):
-    """Files that the dynamic loader takes for a program."""
-    return {line.split("=>")[1].split()[0] for line in run(["ldd", program]).out.splitlines() if "=> /" in line}
-
-
-class Case(vzhost.HostTest):
-    def make(self, *options, users=("alice", "bob"), start=True):
-        """A container with Debian's quota package, as this guest has it: its files, no database of packages."""
-        ctid = self.create("--quotaugidlimit", "100", *options, template=vzhost.DEBIAN, diskspace="512M" if not options else
-                           "unlimited")
-        vzctl("mount", ctid, check=0)
-        root = pathlib.Path("/var/lib/vz/root") / str(ctid)
-        base = os.stat(root).st_uid
-        for tool in TOOLS:
-            program = pathlib.Path(shutil.which(tool))
-            self.put(program, root, base)
-            for library in libraries(program):
-                if not (root / library.lstrip("/")).exists():
-                    self.put(pathlib.Path(library).resolve(), root, base, name=library)
-        for file in ("/etc/warnquota.conf", "/etc/quotatab"):
-            self.put(pathlib.Path(file), root, base)
-        self.put(CALLER, root, base, name="/usr/bin/quota_caller")
-        vzctl("umount", ctid, check=0)
-        if start:
-            vzctl("start", ctid, "--wait", check=0)
-            for user in users:
-                self.inside(ctid, f"useradd -m {user}")
-        return ctid
-
-    @staticmethod
-    def put(source, root, base, name=None):
-        target = root / (name or str(source)).lstrip("/")
-        # /lib and /bin are links inside
-        target = root / os.path.relpath(target.parent.resolve(), root) / target.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
-        os.chown(target, base, base)
-
-    def special(self, ctid):
-        return self.inside(ctid, "awk '$2 == \"/\" {print $1}' /proc/self/mounts").split()[-1]
-
-    def caller(self, ctid, *args, check=0, user=None):
-        command = f"quota_caller {' '.join(map(str, args))}"
-        return self.inside(ctid, f"su {user} -c '{command}'" if user else command, check=check).strip()
-
-    def quota(self, ctid, *args, **kw):
-        return vzctl("quota", ctid, *args, **kw)
-
-    def entry(self, ctid, kind, name):
-        report = json.loads(self.quota(ctid, "report", "--json", check=0).out)
-        return next((q for q in report[kind]["quotas"] if q["name"] == name), None)
-
-    def write(self, ctid, user, path, mib):
-        return run([vzhost.BIN / "vzctl", "exec2", ctid, f"su {user} -c 'dd if=/dev/zero of={path} bs=1M count={mib}' 2>&1"])
+    labquota.end_vzd()
 
 
 class Tools(Case):
@@ -109,7 +34,7 @@ class Tools(Case):
     def setUp(self):
         # One container for all of them: each has a user of its own.
         if Tools.ctid is None:
-            Tools.ctid = self.make()
+            Tools.ctid = self.make_debian()
             self._cleanups.clear()
             Tools.addClassCleanup(self.wipe, Tools.ctid)
         self.ct = Tools.ctid
@@ -155,7 +80,7 @@ class Tools(Case):
 
     def test_edquota(self):
         self.new_user("frank")
-        self.inside(self.ct, "printf '#!/bin/sh\\nsed -i \"s/ 0 *0 / 111 222 /\" \"$1\"\\n' > /edit; chmod +x /edit; "
+        self.inside(self.ct, "printf '#!/bin/sh\\nsed -i \"s/ 0 *0 / 111 222 /\" \"$1\"; touch -d 2040-01-01 \"$1\"\\n' > /edit; chmod +x /edit; "
                              "EDITOR=/edit edquota -u frank; edquota -p frank -u bob")
         for user in ("frank", "bob"):
             found = self.entry(self.ct, "user", user)
@@ -268,45 +193,8 @@ class Life(Case):
     def init(ctid):
         return json.loads(pathlib.Path(f"/run/vz/{ctid}/state.json").read_text())["init"]["pid"]
 
-    def test_limits_and_grace_survive(self):
-        ctid = self.make()
-        self.inside(ctid, "setquota -u alice 1024 2048 30 40 /; setquota -t 3600 7200 /; setquota -g bob 11 22 0 0 /")
-        self.assertEqual(self.write(ctid, "alice", "/home/alice/big", 1).rc, 0)
-        self.inside(ctid, "su alice -c 'dd if=/dev/zero of=/home/alice/more bs=1k count=400' 2>&1")
-        until = self.entry(ctid, "user", "alice")["space_until"]
-        self.assertGreater(until, 0)
-        vzctl("stop", ctid, check=0)
-        stopped = self.entry(ctid, "user", "alice")
-        self.assertEqual((stopped["space_soft"], stopped["inodes_hard"], stopped["space_until"]), (1 << 20, 40, until))
-        report = json.loads(self.quota(ctid, "report", "--json", check=0).out)
-        self.assertEqual((report["user"]["space_grace"], report["user"]["inodes_grace"]), (3600, 7200))
-        # set while it is stopped
-        self.quota(ctid, "user", "bob", "--blocks", "100", "--inodes", "9", check=0)
-        vzctl("start", ctid, "--wait", check=0)
-        self.assertRegex(self.inside(ctid, "repquota -a"), r"(?m)^bob +-- +\d+ +100 +100 +\d+ +9 +9")
-        self.assertIn("Disk quota exceeded", self.write(ctid, "bob", "/home/bob/x", 1).out)
-        self.assertIn("Disk quota exceeded", self.write(ctid, "alice", "/home/alice/x", 2).out)
-        self.quota(ctid, "grace", "--blocks", "60", check=0)
-        self.assertIn("Block grace time: 00:01", self.inside(ctid, "repquota -a"))
-
-    def test_off(self):
-        ctid = self.make()
-        self.inside(ctid, "setquota -u alice 0 1024 0 0 /")
-        needs = vzctl("set", ctid, "--quotaugidlimit", "0", "--save", "--setmode", "ignore")
-        self.assertEqual(needs.rc, 32, repr(needs))
-        vzctl("stop", ctid, check=0)
-        vzctl("set", ctid, "--quotaugidlimit", "0", "--save", check=0)
-        vzctl("start", ctid, "--wait", check=0)
-        self.assertEqual(self.caller(ctid, "call", "getinfo", "user", "/", 0), "EPERM")
-        self.assertEqual(self.write(ctid, "alice", "/home/alice/x", 3).rc, 0)
-        # what was written meanwhile counts when they are on again
-        vzctl("stop", ctid, check=0)
-        vzctl("set", ctid, "--quotaugidlimit", "5", "--save", check=0)
-        vzctl("start", ctid, "--wait", check=0)
-        self.assertIn("Disk quota exceeded", self.write(ctid, "alice", "/home/alice/y", 1).out)
-
     def test_vzd_that_dies_hangs_nobody(self):
-        ctid = self.make()
+        ctid = self.make_debian(users=())
         special = self.special(ctid)
         # under the filter of init, not of a vzctl exec
         self.inside(ctid, f": > /answers; systemd-run --unit caller sh -c 'quota_caller loop {special} > /answers'")
@@ -336,7 +224,7 @@ class Life(Case):
         self.assertRegex(done, r"(?m)^root ")
 
     def test_a_stopped_vzd_lets_callers_be_killed(self):
-        ctid = self.make(users=())
+        ctid = self.make_debian(users=())
         special = self.special(ctid)
         self.inside(ctid, f": > /answers; systemd-run --unit caller sh -c 'quota_caller loop {special} > /answers'")
         wait_for(lambda: "0" in self.inside(ctid, "cat /answers; true"), what="answers")
@@ -348,46 +236,6 @@ class Life(Case):
         finally:
             os.kill(pid, signal.SIGCONT)
         self.assertEqual(self.caller(ctid, "call", "getinfo", "user", special, 0), "0")
-
-
-class Dir(Case):
-    """The container's own ids on a file system of the host."""
-
-    @classmethod
-    def setUpClass(cls):
-        if not DISK.exists():
-            raise unittest.SkipTest("needs --disks 1")
-        (LIB / "private").mkdir(parents=True, exist_ok=True)
-        run(["mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=usrquota:grpquota:prjquota", DISK], check=0)
-        run(["mount", "-o", "usrquota,grpquota,prjquota", DISK, LIB / "private"], check=0)
-        cls.addClassCleanup(run, ["umount", "-l", LIB / "private"])
-
-    def test_containers_do_not_meet(self):
-        first, second = (self.make("--layout", "dir", "--diskinodes", "unlimited") for _ in range(2))
-        self.inside(first, "setquota -u alice 0 1024 0 0 /")
-        self.assertIn("Disk quota exceeded", self.write(first, "alice", "/home/alice/x", 3).out)
-        self.assertEqual(self.write(second, "alice", "/home/alice/x", 3).rc, 0)
-        table = self.inside(second, "repquota -a")
-        self.assertRegex(table, r"(?m)^alice +-- +\d+ +0 +0")
-        self.assertNotRegex(table, r"(?m)^#", "an id of the host or of a neighbour")
-        special = self.special(first)
-        # what is the whole file system's
-        for op, expected in (("setinfo", "EPERM"), ("getinfo", "0"), ("setquota", "0"), ("quotaoff", "EPERM")):
-            self.assertEqual(self.caller(first, "call", op, "user", special, 0), expected, op)
-        self.assertEqual(self.caller(first, "call", "getnext", "user", special, 0), "0")
-        self.assertEqual(self.quota(first, "grace", "--blocks", "60").rc, 172)
-        self.assertEqual(self.entry(first, "user", "alice")["space_hard"], 1 << 20)
-        self.assertEqual(self.entry(second, "user", "alice")["space_hard"], 0)
-
-    def test_refused_without_quotas_of_the_host(self):
-        run(["mount", "-t", "tmpfs", "none", LIB / "private"], check=0)
-        self.addCleanup(run, ["umount", "-l", LIB / "private"])
-        ctid = self.create("--quotaugidlimit", "1", "--layout", "dir", "--diskinodes", "unlimited", diskspace="unlimited")
-        refused = vzctl("start", ctid)
-        self.assertEqual(refused.rc, 172, repr(refused))
-        self.assertRegex(refused.err, r"(?s)--quotaugidlimit cannot be enforced.*usrquota,grpquota")
-        started = vzctl("start", ctid, "--force", check=0)
-        self.assertIn("going on without it", started.err)
 
 
 if __name__ == "__main__":

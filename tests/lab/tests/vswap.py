@@ -18,7 +18,7 @@ import unittest
 import labguest
 import vzbpf
 from labguest import MIB, WITHOUT
-from vzbpf import NO_DELAY, PINS, Group, Worker, compile_worker, programs, swap_speed, vmstat, vz_bpf, zero_swap_in_speed
+from vzbpf import NO_DELAY, PINS, Group, Pacer, Worker, compile_worker, programs, swap_speed, vmstat, vz_bpf, zero_swap_in_speed
 from vzhost import BUILD, run, wait_for
 
 MODULE = BUILD / "kmod" / os.uname().release / "vz.ko"
@@ -42,8 +42,13 @@ def loaded_module():
     return pathlib.Path("/sys/module/vz").exists()
 
 
+def runs_32_bit_programs():
+    return re.search(r" __ia32_sys_exit_group\n", pathlib.Path("/proc/kallsyms").read_text())
+
+
 class Programs(unittest.TestCase):
     """Everything is loaded, one group that stands for a container."""
+    fastest = {}  # options of memory_worker -> pages per second without a limit: what this machine can do
 
     @classmethod
     def setUpClass(cls):
@@ -62,37 +67,54 @@ class Programs(unittest.TestCase):
         self.addCleanup(group.remove)
         return group
 
-
-class Price(Programs):
-    fastest = {}  # threads -> pages per second without a limit: what this machine can do
-
     def most(self, *options):
         if options not in self.fastest:
-            self.fastest[options] = swap_speed(self.group(), WORK, 1, 2, *options, rate=0)[1]
+            self.fastest[options] = swap_speed(self.group(), WORK, 1, 4, *options, rate=0)[1]
             print(f"# unlimited: {self.fastest[options]:.0f} pages/s {' '.join(options)}")
         return self.fastest[options]
 
+    def reachable(self, rate, *options, part=0.4):
+        """`rate`, or the part of what this machine can do that it reaches for sure: a kernel with KASAN is slow."""
+        most = self.most(*options)
+        if rate > part * most:
+            print(f"# {part * most:.0f} instead of {rate} pages/s")
+        return int(min(rate, part * most))
+
+
+class Price(Programs):
     def check_rate(self, rate, threads, *options):
         most = self.most(*options)
         if most < 1.4 * rate:
             self.skipTest(f"this machine swaps {most:.0f} pages/s at most")
-        self.hold(rate, threads, lambda: swap_speed(self.group(), WORK, threads, 6, *options, rate=rate))
+        self.hold(rate, threads, most,
+                  lambda rate, pacer: swap_speed(self.group(), WORK, threads, 6, *options, rate=rate, pacer=pacer))
 
-    def hold(self, rate, threads, measure):
-        """Within 5 %. A busy host may stop the guest for a while: too slow is tried again, too fast is not."""
-        for _ in range(3):
-            ours, kernels = measure()
-            print(f"# {rate} pages/s, {threads} threads: {ours:.0f} by the programs, {kernels:.0f} by the kernel")
+    def check_low_rate(self, rate, threads, *options):
+        """One that every kernel shows, if need be a lower one."""
+        self.check_rate(self.reachable(rate, *options), threads, *options)
+
+    def hold(self, rate, threads, most, measure):
+        """Within 5 %. Too fast is wrong at once. Too slow is tried again, and then measured by what the bucket alone lets
+        through at the same time, on the other CPU: a busy host stops the guest for longer than any credit."""
+        for beside in (False, False, True, True):
+            pacer = Pacer(rate, most) if beside else None
+            if pacer:
+                self.addCleanup(pacer.process.kill)
+            ours, kernels = measure(rate, pacer)
+            possible = min(rate, pacer.speed) if pacer else rate
+            print(f"# {rate} pages/s, {threads} threads: {ours:.0f} by the programs, {kernels:.0f} by the kernel"
+                  + (f"; the bucket alone: {pacer.speed:.0f}" if pacer else ""))
             self.assertLess(max(ours, kernels), 1.05 * rate)
-            if min(ours, kernels) > 0.95 * rate:
+            if min(ours, kernels) > 0.95 * possible > 0.6 * rate:
                 return
-        self.fail(f"three times slower than 95 % of {rate} pages/s")
+        self.assertLess(possible, 0.65 * rate, f"too slow four times: 95 % of {rate} pages/s, or of what was possible")
+        self.skipTest(f"the host is busy: {ours:.0f} of {rate} pages/s, and {possible:.0f} by the bucket alone")
 
     def test_2400_one_thread(self):
-        self.check_rate(2400, 1)
+        self.check_low_rate(2400, 1)
 
     def test_2400_four_threads(self):
-        self.check_rate(2400, 4)
+        self.check_low_rate(2400, 4)
 
     def test_10000_one_thread(self):
         self.check_rate(10000, 1)
@@ -105,7 +127,7 @@ class Price(Programs):
         print(f"# unlimited: {most:.0f} pages/s in")
         if most < 1.15 * rate:
             self.skipTest(f"this machine moves {most:.0f} pages/s in at most")
-        self.hold(rate, threads, lambda: zero_swap_in_speed(self.group(8 * RAM), threads, 4, rate))
+        self.hold(rate, threads, most, lambda rate, pacer: zero_swap_in_speed(self.group(8 * RAM), threads, 4, rate, pacer))
 
     def test_25600_one_thread(self):
         self.check_fast_rate(25600, 1)
@@ -120,23 +142,25 @@ class Price(Programs):
         self.check_fast_rate(100000, 4)
 
     def test_reading_pays_as_well(self):
-        self.check_rate(1000, 2, "read")
+        self.check_low_rate(1000, 2, "read")
 
     def test_shared_memory_pays_as_well(self):
-        self.check_rate(1000, 2, "shared")
+        self.check_low_rate(1000, 2, "shared")
 
     def test_on_all_cpus_it_is_never_faster(self):
-        ours, kernels = swap_speed(self.group(), WORK, 4, 5, rate=200, cpus=None)
-        self.assertLess(max(ours, kernels), 1.05 * 200)
+        rate = self.reachable(200)
+        ours, kernels = swap_speed(self.group(), WORK, 4, 5, rate=rate, cpus=None)
+        self.assertLess(max(ours, kernels), 1.05 * rate)
         self.assertAlmostEqual(ours, kernels, delta=10)
 
     def test_an_outer_container_limits_all_inner_ones(self):
         """Two at 1 000 000 pages/s each, in one at 1500: that one is below its own limit and pays for what comes in."""
+        rate = self.reachable(1500, part=0.2)
         outer = self.group(8 * RAM, 8 * SWAP)
         (outer.path / "cgroup.subtree_control").write_text("+memory")
         inner = [self.group(parent=outer.path) for _ in range(2)]
         workers = [Worker(group, WORK, 1, 5) for group in inner]
-        outer.configure(rate=1500)
+        outer.configure(rate=rate)
         for group in inner:
             group.configure(rate=1000000)
         began = time.monotonic()
@@ -148,44 +172,94 @@ class Price(Programs):
         states = [group.state() for group in inner]
         self.assertEqual(outer.state().swapin, sum(state.swapin for state in states))
         self.assertEqual(outer.state().swapout, 0)
-        self.assertLess(outer.state().swapin / passed, 1.05 * 1500)
-        self.assertGreater(outer.state().swapin / passed, 0.8 * 1500)
+        self.assertLess(outer.state().swapin / passed, 1.05 * rate)
+        self.assertGreater(outer.state().swapin / passed, 0.8 * rate)
 
     def test_below_ram_nothing_is_paid(self):
-        group = self.group(4 * RAM)
-        group.configure(rate=10)
-        worker = Worker(group, WORK, 2, 2)
-        self.assertGreater(worker.go().end(), 100000)
+        group, speeds = self.group(4 * RAM), {}
+        for rate in (0, 10):
+            group.configure(rate=rate)
+            speeds[rate] = Worker(group, WORK, 2, 2).go().end()
+        self.assertGreater(speeds[10], speeds[0] / 3, "pages touched per second")
         state = group.state()
         self.assertEqual((state.swapped, state.delayed_ns), (0, 0))
 
+    def test_below_ram_no_program_runs_for_a_page_fault(self):
+        """What it costs without a clock: how often programs run while a container takes its memory and gives it back."""
+        stats = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
+        self.addCleanup(stats.write_text, stats.read_text())
+        stats.write_text("1")
+        group = self.group(4 * RAM)
+        group.configure(rate=10)
+        code = f"""
+import mmap, resource
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def touch(memory):
+    for at in range(0, {RAM}, {vzbpf.PAGE}):
+        memory[at] = 1
+def area():
+    memory = mmap.mmap(-1, {RAM}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
+same = area()
+touch(same)
+for fresh in (False, True):
+    print("ready", flush=True)
+    input()
+    before = faults()
+    for _ in range(4):
+        if fresh:
+            memory = area()
+            touch(memory)
+            memory.close()
+        else:
+            same.madvise(mmap.MADV_DONTNEED)
+            touch(same)
+    print(faults() - before, flush=True)
+"""
+        child = group.spawn(sys.executable, "-c", code)
+        for what in ("the same memory again", "new memory"):
+            self.assertEqual(child.stdout.readline().strip(), "ready")
+            first, before = vzbpf.run_counts(), vzbpf.run_counts()  # to read them opens files, which programs count
+            child.stdin.write("\n")
+            child.stdin.flush()
+            faults = int(child.stdout.readline())
+            runs = {name: count - 2 * before[name] + first[name] for name, count in vzbpf.run_counts().items()}
+            runs = {name: count for name, count in runs.items() if count > 0}
+            print(f"# {what}: {faults} page faults, {sum(runs.values())} runs of programs: {runs}")
+            self.assertGreaterEqual(faults, 4 * RAM // vzbpf.PAGE)
+            self.assertLess(sum(runs.values()), faults / 100, runs)
+        self.assertEqual(group.state().swapped, 0)
+
     def test_a_neighbour_pays_nothing(self):
+        rate = self.reachable(500, part=0.1)
         payer, free = self.group(), self.group()
         thrashing = [Worker(payer, WORK, 4, 5), Worker(free, WORK, 1, 4)]
-        payer.configure(rate=500)
+        payer.configure(rate=rate)
         began, before = time.monotonic(), vmstat("pswpin", "pswpout")
         thrashing[0].go()
         thrashing[1].go().end()
         passed = time.monotonic() - began
         theirs = vmstat("pswpin", "pswpout") - before - payer.state().swapped
         thrashing[0].end()
-        self.assertLess(payer.state().swapped / (time.monotonic() - began), 1.1 * 500)
-        self.assertGreater(theirs / passed, 3 * 500)
+        self.assertLess(payer.state().swapped / (time.monotonic() - began), 1.1 * rate)
+        self.assertGreater(theirs / passed, 3 * rate)
 
     def test_no_delay_flag(self):
-        group = self.group()
+        rate, group = self.reachable(1000), self.group()
         worker = Worker(group, WORK, 2, 3)
-        group.configure(rate=100, flags=NO_DELAY)
+        group.configure(rate=rate // 10, flags=NO_DELAY)
         before = group.state().swapped
         worker.go().end()
         state = group.state()
-        self.assertGreater(state.swapped - before, 3 * 1000)
+        self.assertGreater(state.swapped - before, 3 * rate)
         self.assertEqual(state.delayed_ns, 0)
         worker = Worker(group, WORK, 2, 3)  # the same group pays when the flag is gone
-        group.configure(rate=1000)
+        group.configure(rate=rate)
         before = group.state().swapped
         worker.go().end()
-        self.assertLess(group.state().swapped - before, 4 * 1000)
+        self.assertLess(group.state().swapped - before, 4 * rate)
         self.assertGreater(group.state().delayed_ns, 2e9)
 
     def test_foreign_reclaim_is_not_paid(self):
@@ -196,7 +270,7 @@ class Price(Programs):
         group.reclaim(RAM)
         passed = time.monotonic() - began
         self.assertGreater(group.number("memory.swap.current"), RAM / 2)
-        self.assertLess(passed, 5)
+        self.assertLess(passed, RAM / 2 / vzbpf.PAGE / 10 / 4, "a quarter of what those pages cost at this rate")
         self.assertEqual(group.state().swapped, 0)
         group.configure(rate=0)
         worker.go().end()
@@ -251,7 +325,8 @@ print(time.monotonic() - began)
         for name, reader in (("outside", outside), ("inside", group.run)):
             with self.subTest(reader=name):
                 group.configure(rate=0)
-                group.reclaim(2 * RAM)
+                # Pages that were just read are spared a first time, by some kernels.
+                wait_for(lambda: group.reclaim(2 * RAM) or group.number("memory.current") < RAM, what="pages in swap")
                 group.configure(rate=100)
                 before, pages = group.state(), vmstat("pswpin")
                 passed = self.read_memory(worker, reader)
@@ -339,6 +414,8 @@ sys.stdout.write(buffer.raw.hex())
         self.assertEqual(group.run(sys.executable, "-c", code), (0, "-1\n"))
 
     def test_32_bit_programs(self):
+        if not runs_32_bit_programs():
+            self.skipTest("this kernel runs no 32-bit programs")
         source, program = pathlib.Path("/tmp/sysinfo32.c"), pathlib.Path("/tmp/sysinfo32")
         source.write_text("""
 #define _GNU_SOURCE
@@ -356,8 +433,6 @@ int main(void) {
         group = self.group(48 * MIB, 80 * MIB)
         group.configure()
         ret, ram, swap, unit = map(int, group.run(program)[1].split())
-        if ret == -38:
-            self.skipTest("this kernel runs no 32-bit programs")
         self.assertEqual((ret, ram * unit, swap * unit), (0, 48 * MIB, 80 * MIB))
 
 
@@ -464,9 +539,9 @@ class Zz_Loading(Programs):
         self.assertIn("vswap_in", found)
 
     def test_b_reload_under_load_keeps_counters_and_rate(self):
-        group = self.group()
+        rate, group = self.reachable(1200, part=0.2), self.group()
         worker = Worker(group, WORK, 4, 300)
-        group.configure(rate=1200)
+        group.configure(rate=rate)
         counts, began = [group.state().swapped], time.monotonic()
         worker.go()
         for _ in range(3):
@@ -476,8 +551,8 @@ class Zz_Loading(Programs):
             counts.append(group.state().swapped)
         passed = time.monotonic() - began
         self.assertEqual(counts, sorted(counts))
-        self.assertGreater(counts[-1] - counts[0], 0.6 * 1200 * passed)  # loading takes the CPU as well
-        self.assertLess(counts[-1] - counts[0], 1.05 * 1200 * passed)
+        self.assertGreater(counts[-1] - counts[0], 0.6 * rate * passed)  # loading takes the CPU as well
+        self.assertLess(counts[-1] - counts[0], 1.05 * rate * passed)
 
     def test_c_reload_keeps_private_memory(self):
         group = self.group(512 * MIB, 0)
@@ -547,7 +622,9 @@ class Zz_Loading(Programs):
         # the kernel frees programs, and lets go of the module, a while after the last pin is gone
         wait_for(lambda: run(["rmmod", "vz"]).rc == 0, 60, "the end of vz.ko")
         found = programs(vz_bpf("load", check=3))
-        self.assertTrue(all(found[name]["attached"] != name.startswith("vswap") for name in found))
+        wrong = [name for name, program in found.items() if program["attached"] == name.startswith("vswap")
+                 and not program["reason"].startswith("not needed")]
+        self.assertEqual(wrong, [])
         self.assertIn("vz.ko is not loaded", found["vswap_in"]["reason"])
         run(["insmod", MODULE], check=0)
         self.assertTrue(programs(vz_bpf("load", check=0))["vswap_in"]["attached"])

@@ -5,9 +5,11 @@
 Without vz.ko the mechanism is io.max on the swap devices; Zz_Module loads vz.ko and the BPF programs, where they were
 built (tests/lab/kmod), and stays last because they stay loaded.
 
-VZ_TEST_WITHOUT=device,riops,low,vzfs,rate takes away: our swap device; the containers' io.max; their memory.low; the files
-over /proc inside; the rate in the programs' map. The tests must fail then.
+VZ_TEST_WITHOUT=device,riops,low,vzfs,rate,spared takes away: our swap device; the containers' io.max; their memory.low; the
+files over /proc inside; the rate in the programs' map; that a container that is being saved does not pay. The tests must fail
+then.
 """
+import json
 import os
 import pathlib
 import re
@@ -21,6 +23,7 @@ import labguest
 import vzbpf
 import vzhost
 import vzmodule
+import vznetlink
 from labguest import MIB, WITHOUT, events, number, scope, set_, value, vmstat
 from vzhost import BIN, BUILD, run, vzctl, wait_for
 
@@ -396,28 +399,62 @@ def stop_vzd():
     pathlib.Path("/run/vz/vzd.sock").unlink(missing_ok=True)
 
 
-class Oom(VswapTest):
-    def test_count_survives_a_restart_and_vzd_says_who(self):
+class OomTest(VswapTest):
+    def vzd(self):
+        """One of our own; what it says."""
         stop_vzd()
-        with tempfile.NamedTemporaryFile("w") as log:
-            vzd = subprocess.Popen([BIN / "vzd", "-v"],
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            self.addCleanup(vzd.wait)
-            self.addCleanup(vzd.terminate)
-            wait_for(lambda: pathlib.Path("/run/vz/vzd.sock").exists(), what="vzd")
-            ctid = self.start("--ram", "48M", "--swap", "0")
-            self.assertNotEqual(vzctl("exec2", ctid, "dd if=/dev/urandom of=/dev/null bs=200M count=1").rc, 0)
-            killed = events(ctid)["oom_kill"]
-            self.assertGreater(killed, 0)
+        log = tempfile.NamedTemporaryFile("w")
+        self.addCleanup(log.close)
+        vzd = subprocess.Popen([BIN / "vzd", "-v"],
+                               stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.addCleanup(vzd.wait)
+        self.addCleanup(vzd.terminate)
+        wait_for(lambda: pathlib.Path("/run/vz/vzd.sock").exists(), what="vzd")
+        return pathlib.Path(log.name).read_text
 
-            def line():
-                return re.search(rf"CT {ctid}: out of memory: killed process (\d+) \(dd\).*",
-                                 pathlib.Path(log.name).read_text())
-            found = wait_for(line, what="vzd's line")
-            self.assertRegex(found[0], r"of 48 MiB RAM")
-            vzctl("restart", ctid, "--fast", check=0)
-            self.assertEqual(events(ctid)["oom_kill"], 0)
-            self.assertEqual(int(pathlib.Path(f"/run/vz/oom/{ctid}").read_text()), killed)
+    def monitor(self):
+        """`vzctl monitor --json` that has begun to watch; its lines so far."""
+        out, err = (tempfile.NamedTemporaryFile("w") for _ in range(2))
+        # An interval that is longer than the test: what is told, the kernel told.
+        watch = subprocess.Popen([BIN / "vzctl", "monitor", "--json", "--interval", "3600"],
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        for file in (out, err):
+            self.addCleanup(file.close)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        wait_for(lambda: any("inotify wd:" in info for _, info in vzhost.descriptors(watch.pid)), what="a watch of memory.events")
+        self.assertIsNone(watch.poll(), pathlib.Path(err.name).read_text())
+        return lambda: [json.loads(line) for line in pathlib.Path(out.name).read_text().splitlines()]
+
+    def eat(self, ctid, megabytes=200):
+        """Kills of the container that one program too large led to."""
+        before = events(ctid)["oom_kill"]
+        self.assertNotEqual(vzctl("exec2", ctid, f"dd if=/dev/urandom of=/dev/null bs={megabytes}M count=1").rc, 0)
+        killed = events(ctid)["oom_kill"] - before
+        self.assertGreater(killed, 0)
+        return killed
+
+    def line(self, said, ctid):
+        return wait_for(lambda: re.search(rf"CT {ctid}: out of memory: killed process (\d+) \(dd\).*", said()), what="vzd's line")[0]
+
+    @staticmethod
+    def told(lines, ctid):
+        """What the monitor told of kills: how many, and the texts."""
+        kills = [event for event in lines() if (event["ctid"], event["event"]) == (ctid, "oom_kill")]
+        return sum(event["count"] for event in kills), [event["text"] for event in kills]
+
+
+class Oom(OomTest):
+    def test_count_survives_a_restart_and_vzd_says_who(self):
+        said = self.vzd()
+        ctid = self.start("--ram", "48M", "--swap", "0")
+        lines = self.monitor()
+        killed = self.eat(ctid)
+        self.assertRegex(self.line(said, ctid), r"of 48 MiB RAM")
+        wait_for(lambda: self.told(lines, ctid)[0] == killed, what=f"{killed} kills in {lines()}")
+        vzctl("restart", ctid, "--fast", check=0)
+        self.assertEqual(events(ctid)["oom_kill"], 0)
+        self.assertEqual(int(pathlib.Path(f"/run/vz/oom/{ctid}").read_text()), killed)
 
 
 class Refused(VswapTest):
@@ -494,7 +531,7 @@ class Zy_Late(VswapTest):
         self.assertLess(pages / (time.monotonic() - began), 1000 * 1.15)
 
 
-class Zz_Module(VswapTest):
+class Zz_Module(OomTest):
     @classmethod
     def setUpClass(cls):
         if not MODULE.exists():
@@ -522,6 +559,32 @@ class Zz_Module(VswapTest):
         self.assertIn("vzfs /proc/meminfo ", self.inside(ctid, "cat /proc/mounts").replace("none /proc", "vzfs /proc"))
         self.assertNotIn("/dev/.proc", self.inside(ctid, "cat /proc/mounts; ls -a /dev"))
 
+    def test_oom_of_a_container_is_told_by_the_module(self):
+        """Its own limit, and one above it: who was killed, and whose fault it was. Another container hears nothing."""
+        said = self.vzd()
+        ctid, other = (self.start("--ram", "48M", "--swap", "0") for _ in range(2))
+        lines = self.monitor()
+        killed = self.eat(ctid)
+        own = self.line(said, ctid)
+        self.assertRegex(own, r"\(dd\), which had \d+ MiB of RAM.*the container uses \d+ MiB of 48 MiB RAM, \d+ MiB of 0 MiB swap")
+        self.assertNotIn("the host itself", own)
+        wait_for(lambda: self.told(lines, ctid)[0] == killed, what=f"{killed} kills in {lines()}")
+        self.assertEqual(len(self.told(lines, ctid)[1]), killed, "one line each")
+        self.assertIn(self.told(lines, ctid)[1][0], said(), "both say the same")
+        self.assertEqual(self.told(lines, other), (0, []))
+        if labguest.SYSTEMD:
+            return  # vz.slice is systemd's
+        above = labguest.CGROUP / "vz.slice"
+        set_(ctid, "--ram", "512M", "--swap", "0", check=0)
+        for name in ("memory.max", "memory.swap.max"):
+            self.addCleanup((above / name).write_text, (above / name).read_text())
+        (above / "memory.swap.max").write_text("0")
+        (above / "memory.max").write_text(str(96 * MIB))
+        killed += self.eat(ctid, 300)
+        wait_for(lambda: "the host itself ran short" in said(), what="vzd's line")
+        wait_for(lambda: self.told(lines, ctid)[0] == killed, what=f"{killed} kills in {lines()}")
+        self.assertIn("the host itself ran short", self.told(lines, ctid)[1][-1])
+
     def test_private_memory_is_bounded(self):
         ctid = self.start("--ram", "64M", "--swap", "64M", "--vm_overcommit", "1")
         refused = vzctl("exec2", ctid, "dd if=/dev/zero of=/dev/null bs=300M count=1 2>&1")
@@ -548,6 +611,84 @@ class Zz_Module(VswapTest):
         began = time.monotonic()
         self.inside(ctid, read, timeout=600)
         self.assertLess(time.monotonic() - began, slow / 1.5)
+
+    def thrashing(self, rate):
+        """A container of 32 MiB with a program that touches 64 at random, at that rate."""
+        program = pathlib.Path("/tmp/memory_worker.static")
+        run(["gcc", "-O2", "-static", "-pthread", "-o", program, vzhost.SOURCE / "tests" / "support" / "memory_worker.c"], check=0)
+        ctid = self.start("--ram", "32M", "--swap", "160M", "--vswap-rate", "0", "--diskspace", "64M")
+        vzctl("exec2", ctid, "cat >/worker; chmod 755 /worker", stdin=program.read_bytes(), check=0)
+        self.inside(ctid, "setsid /worker 64 2 3600 </dev/null >/said 2>&1 &")
+        wait_for(lambda: self.inside(ctid, "cat /said").startswith("ready"), 120, "the worker")
+        set_(ctid, "--vswap-rate", rate, check=0)
+        return ctid
+
+    @staticmethod
+    def paid(ctid):
+        """What the programs count for the container."""
+        entries = vzbpf.state_map()
+        try:
+            return vzbpf.State(entries.get((scope(ctid) / "ct").stat().st_ino))
+        finally:
+            entries.close()
+
+    @staticmethod
+    def pay_again(ctid):
+        """Behind vz's back: what its checkpoint switched off, at a rate that lets the test end."""
+        conf, group = vzbpf.conf_map(), (scope(ctid) / "ct").stat().st_ino
+        try:
+            values = list(conf.get(group))
+            values[0], values[4] = 1000, values[4] & ~vzbpf.NO_DELAY
+            conf.set(group, *values)
+        finally:
+            conf.close()
+        with open("/proc/self/ns/net", "rb") as own, open("/proc/1/ns/net", "rb") as host:
+            os.setns(host.fileno())  # vz.ko's family is nowhere else
+            try:
+                genl = vznetlink.Genl()
+            finally:
+                os.setns(own.fileno())
+        genl.do(vznetlink.SET, cgroup_id=group, flags=0)
+        genl.close()
+
+    def test_a_checkpoint_pays_nothing(self):
+        """CRIU lets the container's tasks read their own pages back in: at this rate it would take minutes."""
+        vzhost.need("criu")
+        rate = 50
+        ctid = self.thrashing(rate)
+        wait_for(lambda: self.paid(ctid).delayed_ns > 1e9, what="somebody who pays")
+        began = time.monotonic()
+        vzctl("chkpnt", ctid, "--suspend", check=0)
+        frozen = time.monotonic() - began
+        if "spared" in WITHOUT:
+            self.pay_again(ctid)
+        before, began = self.paid(ctid), time.monotonic()
+        with tempfile.TemporaryDirectory(dir="/var/lib/vz") as work:
+            vzctl("chkpnt", ctid, "--dump", "--dumpfile", f"{work}/dump", check=0, timeout=1200)
+            passed, after = time.monotonic() - began, self.paid(ctid)
+            vzctl("chkpnt", ctid, "--resume", check=0)
+        pages = after.swapin - before.swapin
+        print(f"# at {rate} pages/s: frozen in {frozen:.1f} s, {pages} pages read back, saved in {passed:.1f} s, without a price")
+        self.assertGreater(pages, 4000)
+        self.assertEqual(after.delayed_ns - before.delayed_ns, 0, "nanoseconds that the container's tasks owe")
+        self.assertLess(passed, pages / rate / 2, "half of what those pages cost")
+        wait_for(lambda: self.paid(ctid).delayed_ns > after.delayed_ns + 1e9, 60, "somebody who pays again")
+
+    def test_suspend_and_restore_take_the_time_that_they_take_without_a_rate(self):
+        vzhost.need("criu")
+        ctid, took = self.thrashing(0), {}
+        for rate in (0, 50):
+            set_(ctid, "--vswap-rate", rate, check=0)
+            time.sleep(2)  # thrashing at that rate
+            for command in ("chkpnt", "restore"):
+                began = time.monotonic()
+                vzctl(command, ctid, check=0, timeout=1200)
+                took[command, rate] = time.monotonic() - began
+        print("# " + ", ".join(f"{command} at {rate or 'any'} pages/s: {seconds:.1f} s" for (command, rate), seconds in took.items()))
+        # more than 8 000 pages come in, and as many go out: 160 s each at this rate
+        for command in ("chkpnt", "restore"):
+            self.assertLess(took[command, 50], took[command, 0] + 80)
+        self.assertRegex(self.inside(ctid, "cat /said"), r"^ready \S+\n$")  # a wrong page would have ended it
 
     def test_entries_come_and_go(self):
         ctid = self.start("--ram", "64M", "--swap", "64M")

@@ -40,12 +40,61 @@ def program_of(pin):
     return struct.unpack_from("=3I", info.raw)[2]
 
 
+def counts_of_programs(name):
+    found = {}
+    for pin in PINS.glob("link_*"):
+        fd = bpf(13, struct.pack("=I", program_of(pin)))  # BPF_PROG_GET_FD_BY_ID
+        text = pathlib.Path(f"/proc/self/fdinfo/{fd}").read_text()
+        os.close(fd)
+        found[pin.name[5:]] = int(text.split(f"{name}:")[1].split()[0])
+    return found
+
+
+def run_counts():
+    """Pinned program -> how often it ran, while kernel.bpf_stats_enabled is 1."""
+    return counts_of_programs("run_cnt")
+
+
+def left_out():
+    """Pinned program -> how often the kernel did not run it, as another one was suspended or interrupted in it."""
+    return {name: count for name, count in counts_of_programs("recursion_misses").items() if count}
+
+
 def program_lives(number):
     try:
         os.close(bpf(13, struct.pack("=I", number)))  # BPF_PROG_GET_FD_BY_ID
         return True
     except FileNotFoundError:
         return False
+
+
+def function_id(name):
+    """Of a function, in the kernel's type information."""
+    data = pathlib.Path("/sys/kernel/btf/vmlinux").read_bytes()
+    header, types, size, strings = struct.unpack_from("=IIII", data, 4)
+    text = data.index(b"\0" + name.encode() + b"\0", header + strings) + 1 - header - strings
+    wanted, at, end, number = struct.pack("=I", text), header + types, header + types + size, 0
+    after = {1: (16, 0), 3: (24, 0), 4: (12, 12), 5: (12, 12), 6: (12, 8), 13: (12, 8), 14: (16, 0), 15: (12, 12), 17: (16, 0),
+             19: (12, 12)}
+    while at < end:
+        number += 1
+        kind = data[at + 7] & 31
+        if kind == 12 and data[at:at + 4] == wanted:
+            return number
+        fixed, each = after.get(kind, (12, 0))
+        at += fixed + each * (data[at + 4] | data[at + 5] << 8) if each else fixed
+    raise KeyError(name)
+
+
+def hang_on(hook):
+    """A program that does nothing, on a security hook; its link."""
+    code = ctypes.create_string_buffer(bytes([0xb7]) + bytes(7) + bytes([0x95]) + bytes(7))
+    name = ctypes.create_string_buffer(b"GPL")
+    program = bpf(5, struct.pack("=IIQQ44xI36xI", 29, 2, ctypes.addressof(code), ctypes.addressof(name), 27, hook))
+    try:
+        return bpf(17, struct.pack("=QI", 0, program))  # BPF_RAW_TRACEPOINT_OPEN
+    finally:
+        os.close(program)
 
 
 class Map:
@@ -233,7 +282,32 @@ class Worker:
         return float(out.split()[-1])
 
 
-def swap_speed(group, megabytes, threads, seconds, *options, rate, **kw):
+class Pacer:
+    """Pages per second that the bucket alone would let through here, beside what is measured: a host with other things to do
+    stops a guest for longer than the credit makes up for."""
+
+    def __init__(self, rate, most):
+        self.program, self.pages, self.speed = pathlib.Path("/tmp/pacer"), pathlib.Path("/tmp/pacer.pages"), 0
+        if not self.program.exists():
+            vzhost.run(["gcc", "-O2", "-o", self.program, pathlib.Path(__file__).with_name("pacer.c")], check=0)
+        self.pages.unlink(missing_ok=True)
+        self.process = subprocess.Popen([self.program, str(rate), str(int(1e9 / most)), self.pages],
+                                        preexec_fn=lambda: os.sched_setaffinity(0, {os.cpu_count() - 1}))
+        vzhost.wait_for(lambda: self.pages.exists() and self.pages.stat().st_size == 8 and self.count(), what="the pacer")
+
+    def count(self):
+        return struct.unpack("=Q", self.pages.read_bytes())[0]
+
+    def begin(self):
+        self.before, self.began = self.count(), time.monotonic()
+
+    def end(self):
+        self.speed = (self.count() - self.before) / (time.monotonic() - self.began)
+        self.process.kill()
+        self.process.wait()
+
+
+def swap_speed(group, megabytes, threads, seconds, *options, rate, pacer=None, **kw):
     """Pages per second that one worker swaps in and out: (as the programs count, as the kernel counts).
 
     Measured while it runs: its start and the end of its memory are no part of it. It is let go on to its end, which
@@ -242,14 +316,18 @@ def swap_speed(group, megabytes, threads, seconds, *options, rate, **kw):
     group.configure(rate=rate)
     worker.go()
     time.sleep(0.5)
+    if pacer:
+        pacer.begin()
     before, kernel, began = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
     time.sleep(seconds)
     after, kernel_after, ended = group.state().swapped, vmstat("pswpin", "pswpout"), time.monotonic()
+    if pacer:
+        pacer.end()
     worker.end()
     return (after - before) / (ended - began), (kernel_after - kernel) / (ended - began)
 
 
-def zero_swap_in_speed(group, threads, seconds, rate):
+def zero_swap_in_speed(group, threads, seconds, rate, pacer=None):
     """Like swap_speed, of zero-filled pages that madvise(2) moves in blocks: what this machine without KVM can do at high
     rates. The group is far below its limit, so that only the way in is paid for."""
     swapper = pathlib.Path("/tmp/swapper")
@@ -258,8 +336,12 @@ def zero_swap_in_speed(group, threads, seconds, rate):
     group.spawn(swapper, "churn", threads, 64, "zero", cpus={0})
     group.configure(rate=rate)
     time.sleep(1)
+    if pacer:
+        pacer.begin()
     before, kernel, began = group.state().swapin, vmstat("swpin_zero"), time.monotonic()
     time.sleep(seconds)
     after, kernel_after, ended = group.state().swapin, vmstat("swpin_zero"), time.monotonic()
+    if pacer:
+        pacer.end()
     group.kill()
     return (after - before) / (ended - began), (kernel_after - kernel) / (ended - began)

@@ -97,7 +97,7 @@ class Machine:
         for n in range(1, self.hardware.disks + 1):
             disk = (self.hardware.keep or self.directory) / f"node{self.number}.disk{n}"
             with open(disk, "ab") as file:
-                file.truncate(1 << 30)
+                file.truncate(max(1 << 30, file.tell()))  # a larger one that is there stays
             made.append((n, disk))
         return made
 
