@@ -144,8 +144,7 @@ Result<Config> Restoring::wanted_config(const BackupHeader& header, bool trusted
   VZ_TRY(drop_taken(&config));
   if (id_ != header.id) VZ_TRY(renew_netif(&config));
   if (header.layout == layout_name(Layout::image)) config.set("DISKSPACE", fmt::format("{0}:{0}", header.size >> 10));
-  Config merged = host_.global();
-  merged.merge(config);
+  const Config merged = merged_config(host_, config);
   VZ_TRY(plan_access(merged));
   VZ_TRY(check_settings(merged));
   return config;
@@ -180,8 +179,7 @@ Result<> Restoring::fill(const std::vector<std::string>& chain, const BackupHead
 }
 
 Result<> Restoring::become_new(const Config& config) {
-  Config merged = host_.global();
-  merged.merge(config);
+  const Config merged = merged_config(host_, config);
   VZ_TRY(make_dirs(host_.root_path(id_, merged), 0700));
   reporter_.step("restore-backup.config");
   VZ_TRY(make_dirs(host_.paths().etc + "/conf", 0755));
@@ -205,8 +203,7 @@ Result<> Restoring::replace(const Config& config) {
 Result<> Restoring::run(const std::vector<std::string>& chain, const BackupHeader& header, bool trusted) {
   VZ_TRY(check_place());
   Config config = VZ_TRY(wanted_config(header, trusted));
-  Config merged = host_.global();
-  merged.merge(config);
+  const Config merged = merged_config(host_, config);
   if (!replaces_) private_path_ = host_.private_path(id_, merged);
   if (!replaces_ && exists(private_path_))
     return fail(Error(Code::private_exists, fmt::format("Private area already exists in {}", private_path_))

@@ -17,6 +17,12 @@
 
 namespace vz {
 
+Config merged_config(const Host& host, const Config& own) {
+  Config merged = host.global();
+  merged.merge(own);
+  return merged;
+}
+
 Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter) {
   Config config = VZ_TRY(host.load(id));
   for (const auto& w : config.warnings()) reporter.warn(fmt::format("Warning: {}: {}", w.where, w.text));

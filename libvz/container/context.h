@@ -26,6 +26,9 @@ struct Context {
   std::string root_path;
 };
 
+// vz.conf and over it what a container sets itself.
+Config merged_config(const Host& host, const Config& own);
+
 // Code::no_config when ID.conf is missing. Warnings of the file go to the reporter. The caller holds the container's
 // lock: a checkpoint that was left in the middle is settled first.
 Result<Context> load_context(const Host& host, Ctid id, Reporter& reporter);

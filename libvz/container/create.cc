@@ -82,8 +82,7 @@ Result<> Container::create(const CreateOptions& options, Reporter& reporter) {
   auto ostemplate = VZ_TRY(choose_template(*host_, options));
   auto archive = VZ_TRY(find_template(*host_, ostemplate));
   Config config = VZ_TRY(new_config(*host_, options, ostemplate));
-  Config merged = host_->global();
-  merged.merge(config);
+  const Config merged = merged_config(*host_, config);
   auto private_path = host_->private_path(id_, merged);
   if (exists(private_path))
     return fail(Error(Code::private_exists, fmt::format("Private area already exists in {}", private_path))

@@ -23,12 +23,17 @@ namespace vz {
 
 namespace {
 
+std::vector<std::string> lines_of(const std::string& path) { return split(read_file(path, 4096).value_or(""), '\n'); }
+
+std::string command_line_of(const std::string& pid) {
+  return read_file("/proc/" + pid + "/cmdline", 1 << 20).value_or("");
+}
+
 // What /proc tells about the holder; the file's first line is its pid.
 std::string describe_holder(const std::string& path) {
-  auto text = read_file(path, 4096);
-  auto lines = split(text.value_or(""), '\n');
+  auto lines = lines_of(path);
   if (lines.empty() || !parse_u64(lines[0])) return "Locked by another process";
-  auto cmdline = read_file("/proc/" + lines[0] + "/cmdline", 1 << 20).value_or("");
+  auto cmdline = command_line_of(lines[0]);
   while (cmdline.ends_with('\0')) cmdline.pop_back();
   std::replace(cmdline.begin(), cmdline.end(), '\0', ' ');
   return "Locked by: pid " + lines[0] + ", cmdline " + printable(cmdline);
@@ -42,7 +47,7 @@ constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
 // Also while the holder has not written yet, or has just gone.
 bool held_for_repair(const std::string& path) {
-  auto lines = split(read_file(path, 4096).value_or(""), '\n');
+  auto lines = lines_of(path);
   return lines.size() < 2 || lines[1] == kRepairing;
 }
 
@@ -90,7 +95,7 @@ CtLock::~CtLock() {
 Result<> end_lock_holder(const Host& host, Ctid id, const std::string& command) {
   constexpr auto kPatience = std::chrono::seconds(10);
   const auto path = lock_path(host, id);
-  const auto lines = split(read_file(path, 4096).value_or(""), '\n');
+  const auto lines = lines_of(path);
   if (lines.empty()) return {};
   const auto pid = parse_u64(lines[0]);
   if (!pid) return {};
@@ -98,7 +103,7 @@ Result<> end_lock_holder(const Host& host, Ctid id, const std::string& command) 
   if (!identity) return {};
   auto process = open_process(*identity);
   if (!process) return {};
-  const auto words = split(read_file(fmt::format("/proc/{}/cmdline", *pid), 1 << 20).value_or(""), '\0');
+  const auto words = split(command_line_of(lines[0]), '\0');
   const bool expected = words.size() > 1 && (words[0] == "vzctl" || words[0].ends_with("/vzctl")) &&
                         std::find(words.begin() + 1, words.end(), command) != words.end();
   if (!expected) return fail(already_locked(path));

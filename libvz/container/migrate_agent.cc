@@ -162,12 +162,6 @@ Result<> Agent::check_free(Ctid id, const Config& config) const {
   return {};
 }
 
-Config merged_config(const Host& host, const Config& own) {
-  Config merged = host.global();
-  merged.merge(own);
-  return merged;
-}
-
 Answer Agent::check(const MigrationMessage& request) {
   Ctid id = VZ_TRY(ctid_of(request));
   VZ_TRY(check_processes(request));

@@ -149,12 +149,6 @@ Result<> refuse_inode_change(const Context& ct, const Config& from, const Config
                   .with_hint("create a new container with --diskinodes and copy the content"));
 }
 
-Config merged_with(const Context& ct, const Config& own) {
-  Config merged = ct.host.global();
-  merged.merge(own);
-  return merged;
-}
-
 // Limits that differ and that this host does not enforce.
 std::vector<UnenforcedLimit> newly_unenforced(const Config& from, const Config& to) {
   auto list = unenforced_limits(to, ub_abilities());
@@ -213,8 +207,8 @@ Result<> apply_running(Context& ct, State& state, const SetOptions& options, Set
 }
 
 Result<> apply_stopped_dir(Context& ct, const Config& from, const Config& to) {
-  const auto disk = disk_limits(merged_with(ct, to));
-  if (disk == disk_limits(merged_with(ct, from))) return {};
+  const auto disk = disk_limits(merged_config(ct.host, to));
+  if (disk == disk_limits(merged_config(ct.host, from))) return {};
   ct.reporter.step("set.quota");
   auto idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
   VZ_TRY(put_dir_quota(ct.private_path, idmap, disk, ct.reporter));
@@ -280,8 +274,7 @@ Result<SetReport> Container::set(const SetOptions& options, Reporter& reporter) 
   Context ct = VZ_TRY(load_context(*host_, id_, reporter));
   Config old_file = VZ_TRY(Config::load(host_->config_path(id_)));
   Config new_file = VZ_TRY(changed(*host_, id_, options, old_file));
-  Config merged = host_->global();
-  merged.merge(new_file);
+  const Config merged = merged_config(*host_, new_file);
   VZ_TRY(validate(*host_, id_, merged, ct.private_path));
 
   SetReport report;

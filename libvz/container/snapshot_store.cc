@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/container/context.h"
 #include "libvz/container/dump.h"
 #include "libvz/container/image.h"
 #include "libvz/container/restored_config.h"
@@ -30,8 +31,7 @@ Result<> adopt_size(const Host& host, Ctid id, const std::string& image, Reporte
   const auto kib = VZ_TRY_CTX(read_ext4_state(fd.get()), image).bytes >> 10;
   const auto path = host.config_path(id);
   Config own = VZ_TRY(Config::load(path));
-  Config merged = host.global();
-  merged.merge(own);
+  const Config merged = merged_config(host, own);
   auto space = merged.limit("DISKSPACE");
   if (space && space->limit == kib) return {};
   own.set("DISKSPACE", fmt::format("{0}:{0}", kib));

@@ -33,15 +33,9 @@ Result<UniqueFd> open_file_system(const std::string& dir) { return open_file(dir
 Result<std::vector<Limit>> limits_of(int fs, IdMap ids) {
   std::vector<Limit> out;
   if (!VZ_TRY(user_quota_counted(fs))) return out;
-  const std::uint64_t end = std::uint64_t{ids.base} + ids.count;
-  for (const auto& [type, name] : kTypes) {
-    for (std::uint64_t next = ids.base; next < end;) {
-      auto quota = VZ_TRY(next_quota(fs, type, static_cast<std::uint32_t>(next)));
-      if (!quota || quota->id >= end) break;
-      if (quota->limits != QuotaLimits{}) out.push_back({type, quota->id - ids.base, quota->limits});
-      next = std::uint64_t{quota->id} + 1;
-    }
-  }
+  for (const auto& [type, name] : kTypes)
+    for (const auto& quota : VZ_TRY(quotas_of(fs, type, ids.base, ids.count)))
+      if (quota.limits != QuotaLimits{}) out.push_back({type, quota.id - ids.base, quota.limits});
   return out;
 }
 

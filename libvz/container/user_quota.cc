@@ -121,12 +121,8 @@ Result<UserQuotaReport> report_user_quota(const Host& host, Ctid id, QuotaOf kin
   report.space_grace = grace.bytes;
   report.inodes_grace = grace.inodes;
   const QuotaView& view = root.view;
-  for (std::uint64_t next = view.base; next < std::uint64_t{view.base} + view.count;) {
-    auto quota = VZ_TRY(next_quota(root.tree.fd(), type_of(kind), static_cast<std::uint32_t>(next)));
-    if (!quota || quota->id - view.base >= view.count) break;
-    report.entries.push_back(to_public(*quota, view, names));
-    next = std::uint64_t{quota->id} + 1;
-  }
+  for (const auto& quota : VZ_TRY(quotas_of(root.tree.fd(), type_of(kind), view.base, view.count)))
+    report.entries.push_back(to_public(quota, view, names));
   return report;
 }
 

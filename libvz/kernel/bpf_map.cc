@@ -5,12 +5,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include <linux/bpf.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
 
+#include "libvz/kernel/bpf_call.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
 
@@ -18,16 +15,11 @@ namespace vz {
 
 namespace {
 
-int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr)); }
-
-__u64 address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
-
 bpf_attr element(const UniqueFd& map, const std::uint64_t& key, const void* value, __u64 flags) {
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
+  auto attr = empty_bpf_attr();
   attr.map_fd = static_cast<__u32>(map.get());
-  attr.key = address(&key);
-  attr.value = address(value);
+  attr.key = bpf_address(&key);
+  attr.value = bpf_address(value);
   attr.flags = flags;
   return attr;
 }
@@ -44,10 +36,14 @@ Result<BpfEntries<Value>> all_entries(const BpfMap& map) {
   return out;
 }
 
+Error no_room(std::uint64_t key) {
+  return Error::from_errno(E2BIG, fmt::format("no room for cgroup {} in the BPF map", key), Code::no_resources)
+      .with_hint(fmt::format("at most {} containers can run at a time", VZ_BPF_MAX_CTS));
+}
+
 // What the program returns; its context is empty.
 Result<int> run_program(const UniqueFd& program, const std::string& path) {
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
+  auto attr = empty_bpf_attr();
   attr.test.prog_fd = static_cast<__u32>(program.get());
   if (bpf(BPF_PROG_TEST_RUN, attr) != 0) return fail_errno("run BPF program " + path);
   return static_cast<int>(attr.test.retval);
@@ -58,9 +54,8 @@ const char* const kLoad = "run `vz-bpf load`, or start vz-vswap.service";
 }  // namespace
 
 Result<UniqueFd> open_bpf_pin(const std::string& what, const std::string& path) {
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
-  attr.pathname = address(path.c_str());
+  auto attr = empty_bpf_attr();
+  attr.pathname = bpf_address(path.c_str());
   UniqueFd fd(bpf(BPF_OBJ_GET, attr));
   if (fd) return fd;
   const char* hint = errno == EPERM || errno == EACCES ? "needs CAP_BPF and CAP_SYS_ADMIN" : kLoad;
@@ -69,12 +64,11 @@ Result<UniqueFd> open_bpf_pin(const std::string& what, const std::string& path) 
 
 Result<BpfMap> BpfMap::open(const std::string& path, std::uint32_t value_size) {
   UniqueFd fd = VZ_TRY(open_bpf_pin("BPF map", path));
-  bpf_attr attr;
+  auto attr = empty_bpf_attr();
   bpf_map_info info{};
-  std::memset(&attr, 0, sizeof attr);
   attr.info.bpf_fd = static_cast<__u32>(fd.get());
   attr.info.info_len = sizeof info;
-  attr.info.info = address(&info);
+  attr.info.info = bpf_address(&info);
   // A pinned program or link has an info too, of another kind: its numbers do not pass for a map's.
   if (bpf(BPF_OBJ_GET_INFO_BY_FD, attr) != 0) return fail_errno("BPF map " + path, Code::bad_kernel);
   if (info.type != BPF_MAP_TYPE_HASH || info.key_size != sizeof(std::uint64_t) || info.value_size != value_size)
@@ -97,9 +91,7 @@ Result<bool> BpfMap::lookup(std::uint64_t key, void* value) const {
 Result<> BpfMap::set(std::uint64_t key, const void* value) const {
   auto attr = element(fd_, key, value, BPF_ANY);
   if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return {};
-  if (errno == E2BIG)
-    return fail(Error::from_errno(errno, fmt::format("no room for cgroup {} in the BPF map", key), Code::no_resources)
-                    .with_hint(fmt::format("at most {} containers can run at a time", VZ_BPF_MAX_CTS)));
+  if (errno == E2BIG) return fail(no_room(key));
   return fail_errno(fmt::format("write the BPF map's entry of cgroup {}", key));
 }
 
@@ -107,9 +99,7 @@ Result<bool> BpfMap::add(std::uint64_t key, const void* value) const {
   auto attr = element(fd_, key, value, BPF_NOEXIST);
   if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return true;
   if (errno == EEXIST) return false;
-  if (errno == E2BIG)
-    return fail(Error::from_errno(errno, fmt::format("no room for cgroup {} in the BPF map", key), Code::no_resources)
-                    .with_hint(fmt::format("at most {} containers can run at a time", VZ_BPF_MAX_CTS)));
+  if (errno == E2BIG) return fail(no_room(key));
   return fail_errno(fmt::format("make the BPF map's entry of cgroup {}", key));
 }
 
@@ -125,12 +115,12 @@ Result<std::vector<std::uint64_t>> BpfMap::keys() const {
   std::uint64_t key = 0, next = 0;
   auto attr = element(fd_, key, nullptr, 0);
   attr.key = 0;  // the first one
-  attr.next_key = address(&next);
+  attr.next_key = bpf_address(&next);
   // The walk starts anew when its last key goes away meanwhile: it may meet keys twice, and must end.
   constexpr std::size_t kMost = 2 * VZ_BPF_MAX_CTS;
   while (out.size() < kMost && bpf(BPF_MAP_GET_NEXT_KEY, attr) == 0) {
     out.push_back(key = next);
-    attr.key = address(&key);
+    attr.key = bpf_address(&key);
   }
   if (out.size() < kMost && errno != ENOENT) return fail_errno("list a BPF map");
   std::sort(out.begin(), out.end());
@@ -148,13 +138,12 @@ Result<BpfMap::Entries> BpfMap::entries() const {
     const std::size_t have = out.keys.size();
     out.keys.resize(have + room);
     out.values.resize((have + room) * value_size_);
-    bpf_attr attr;
-    std::memset(&attr, 0, sizeof attr);
+    auto attr = empty_bpf_attr();
     attr.batch.map_fd = static_cast<__u32>(fd_.get());
-    attr.batch.in_batch = first ? 0 : address(&at);
-    attr.batch.out_batch = address(&at);
-    attr.batch.keys = address(out.keys.data() + have);
-    attr.batch.values = address(out.values.data() + have * value_size_);
+    attr.batch.in_batch = first ? 0 : bpf_address(&at);
+    attr.batch.out_batch = bpf_address(&at);
+    attr.batch.keys = bpf_address(out.keys.data() + have);
+    attr.batch.values = bpf_address(out.values.data() + have * value_size_);
     attr.batch.count = static_cast<__u32>(room);
     const bool failed = bpf(BPF_MAP_LOOKUP_BATCH, attr) != 0;
     const int error = failed ? errno : 0;
@@ -225,11 +214,10 @@ Result<> UbMaps::stamp() const {
   UniqueFd map = VZ_TRY(open_bpf_pin("BPF map", dir_ + "/vz_ub_stamp"));
   const __u32 index = 0;
   const std::uint64_t now = monotonic_ns();
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
+  auto attr = empty_bpf_attr();
   attr.map_fd = static_cast<__u32>(map.get());
-  attr.key = address(&index);
-  attr.value = address(&now);
+  attr.key = bpf_address(&index);
+  attr.value = bpf_address(&now);
   if (bpf(BPF_MAP_UPDATE_ELEM, attr) == 0) return {};
   return fail_errno("write BPF map " + dir_ + "/vz_ub_stamp");
 }

@@ -21,6 +21,7 @@
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
+#include "libvz/kernel/bpf_call.h"
 #include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/process.h"
@@ -141,12 +142,12 @@ Finding load_trivial_program(bpf_prog_type type, int result) {
   code[0].code = BPF_ALU64 | BPF_MOV | BPF_K;
   code[0].imm = result;
   code[1].code = BPF_JMP | BPF_EXIT;
-  union bpf_attr attr = {};
+  auto attr = empty_bpf_attr();
   attr.prog_type = type;
-  attr.insns = reinterpret_cast<std::uintptr_t>(code);
+  attr.insns = bpf_address(code);
   attr.insn_cnt = 2;
-  attr.license = reinterpret_cast<std::uintptr_t>("GPL");
-  UniqueFd fd(static_cast<int>(::syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr)));
+  attr.license = bpf_address("GPL");
+  UniqueFd fd(bpf(BPF_PROG_LOAD, attr));
   return fd ? yes() : no_errno("load a BPF program");
 }
 

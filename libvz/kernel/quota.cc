@@ -96,6 +96,18 @@ Result<std::optional<Quota>> next_quota(int fd, QuotaType type, std::uint32_t fr
   return failed(type, "list the");
 }
 
+Result<std::vector<Quota>> quotas_of(int fd, QuotaType type, std::uint32_t first, std::uint32_t count) {
+  std::vector<Quota> out;
+  const std::uint64_t end = std::uint64_t{first} + count;
+  for (std::uint64_t next = first; next < end;) {
+    auto quota = VZ_TRY(next_quota(fd, type, static_cast<std::uint32_t>(next)));
+    if (!quota || quota->id >= end) break;
+    next = std::uint64_t{quota->id} + 1;
+    out.push_back(*quota);
+  }
+  return out;
+}
+
 Result<> set_quota(int fd, QuotaType type, std::uint32_t id, const QuotaLimits& limits) {
   fs_disk_quota d = empty_request(id, type);
   d.d_fieldmask = FS_DQ_BSOFT | FS_DQ_BHARD | FS_DQ_ISOFT | FS_DQ_IHARD;

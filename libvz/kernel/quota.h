@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include <vz/error.h>
 
@@ -43,6 +44,8 @@ Result<QuotaState> quota_state(int fd, QuotaType type);
 Result<Quota> get_quota(int fd, QuotaType type, std::uint32_t id);
 // The first entry with an id of `from` or above; nullopt after the last one.
 Result<std::optional<Quota>> next_quota(int fd, QuotaType type, std::uint32_t from);
+// All entries of `count` ids from `first` on, in the order of their ids.
+Result<std::vector<Quota>> quotas_of(int fd, QuotaType type, std::uint32_t first, std::uint32_t count);
 Result<> set_quota(int fd, QuotaType type, std::uint32_t id, const QuotaLimits& limits);
 // Of an id that is above its soft limit: when its grace ends. Without an effect for others.
 Result<> set_quota_until(int fd, QuotaType type, std::uint32_t id, std::optional<std::int64_t> bytes_until,

@@ -6,13 +6,12 @@
 #include <cstring>
 #include <utility>
 
-#include <linux/bpf.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
+#include "libvz/kernel/bpf_call.h"
 #include "libvz/kernel/bpf_map.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/filelock.h"
@@ -26,16 +25,8 @@ constexpr std::size_t kData = VZ_UB_RING_SIZE;
 constexpr std::uint32_t kBusy = 1u << 31, kDiscarded = 1u << 30;  // BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 constexpr std::size_t kHeader = 8;                                // BPF_RINGBUF_HDR_SZ
 
-int bpf(bpf_cmd command, bpf_attr& attr) { return static_cast<int>(::syscall(SYS_bpf, command, &attr, sizeof attr)); }
-
-bpf_attr nothing() {
-  bpf_attr attr;
-  std::memset(&attr, 0, sizeof attr);
-  return attr;
-}
-
 Result<UniqueFd> create_ring() {
-  auto attr = nothing();
+  auto attr = empty_bpf_attr();
   attr.map_type = BPF_MAP_TYPE_RINGBUF;
   attr.max_entries = kData;
   std::memcpy(attr.map_name, "vz_ub_ring", sizeof "vz_ub_ring");
@@ -45,10 +36,10 @@ Result<UniqueFd> create_ring() {
 }
 
 Result<> put(const UniqueFd& slots, std::uint32_t slot, int ring) {
-  auto attr = nothing();
+  auto attr = empty_bpf_attr();
   attr.map_fd = static_cast<__u32>(slots.get());
-  attr.key = reinterpret_cast<std::uintptr_t>(&slot);
-  attr.value = reinterpret_cast<std::uintptr_t>(&ring);
+  attr.key = bpf_address(&slot);
+  attr.value = bpf_address(&ring);
   if (bpf(BPF_MAP_UPDATE_ELEM, attr) != 0) return fail_errno("subscribe to events of beancounters");
   return {};
 }
@@ -71,9 +62,9 @@ UbRing::UbRing(UbRing&& other) noexcept
 UbRing::~UbRing() {
   if (slot_ < VZ_UB_SUBSCRIBERS) {
     std::uint32_t slot = slot_;
-    auto attr = nothing();
+    auto attr = empty_bpf_attr();
     attr.map_fd = static_cast<__u32>(slots_.get());
-    attr.key = reinterpret_cast<std::uintptr_t>(&slot);
+    attr.key = bpf_address(&slot);
     (void)bpf(BPF_MAP_DELETE_ELEM, attr);
   }
   if (producer_) (void)::munmap(producer_, kPage + 2 * kData);
