@@ -49,6 +49,31 @@ std::string join(const std::vector<std::string>& parts, std::string_view sep) {
   return out;
 }
 
+std::string to_hex(std::string_view bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(2 * bytes.size());
+  for (unsigned char c : bytes) {
+    out += kDigits[c >> 4];
+    out += kDigits[c & 15];
+  }
+  return out;
+}
+
+Result<std::string> from_hex(std::string_view digits) {
+  std::string out(digits.size() / 2, '\0');
+  const bool even = digits.size() % 2 == 0;
+  for (std::size_t i = 0; even && i < out.size(); ++i) {
+    unsigned char byte = 0;
+    const char* first = digits.data() + 2 * i;
+    if (auto [end, ec] = std::from_chars(first, first + 2, byte, 16); ec != std::errc() || end != first + 2) break;
+    out[i] = static_cast<char>(byte);
+    if (i + 1 == out.size()) return out;
+  }
+  if (digits.empty()) return out;
+  return fail(Code::bad_value, "not bytes in hexadecimal: '" + std::string(digits.substr(0, 40)) + "'");
+}
+
 Result<std::uint64_t> parse_u64(std::string_view text) {
   std::uint64_t value = 0;
   auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);

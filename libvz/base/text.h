@@ -16,6 +16,9 @@ std::vector<std::string> split(std::string_view text, char sep);  // keeps empty
 std::vector<std::string> split_blank(std::string_view text);      // runs of blanks; no empty fields
 std::string join(const std::vector<std::string>& parts, std::string_view sep);
 
+std::string to_hex(std::string_view bytes);             // two lower-case digits a byte
+Result<std::string> from_hex(std::string_view digits);  // Code::bad_value
+
 // A decimal number, digits only, no sign; nothing else may follow. Code::bad_value, also on overflow.
 Result<std::uint64_t> parse_u64(std::string_view text);
 

@@ -3,7 +3,9 @@
 // it works and freezes it again whatever happens, so that nothing runs after its memory was read unless we say so.
 #include "libvz/container/checkpoint.h"
 
+#include <algorithm>
 #include <ctime>
+#include <future>
 #include <thread>
 
 #include <fcntl.h>
@@ -12,6 +14,7 @@
 
 #include "libvz/base/random.h"
 #include "libvz/container/lock.h"
+#include "libvz/container/network.h"
 #include "libvz/container/precheck.h"
 #include "libvz/container/stop_steps.h"
 #include "libvz/container/vswap_policy.h"
@@ -20,6 +23,8 @@
 #include "libvz/kernel/criu_executables.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hostinfo.h"
+#include "libvz/kernel/namespace.h"
+#include "libvz/kernel/packet_rules.h"
 #include "libvz/kernel/parasite_room.h"
 #include "libvz/kernel/signal.h"
 
@@ -38,14 +43,56 @@ Error as_checkpoint(Error error) {
   return error.code() == Code::system ? std::move(error).with_code(Code::checkpoint) : std::move(error);
 }
 
+// Beside lo, what a start makes in the container.
+Result<std::vector<std::string>> own_devices(const Config& config) {
+  std::vector<std::string> out;
+  if (!config.words("IP_ADDRESS").empty()) out.push_back(kVenetInside);
+  for (const Netif& n : VZ_TRY(parse_netif(config.get("NETIF").value_or("")))) out.push_back(n.ifname);
+  return out;
+}
+
+// What libvz can make again by itself, much faster than CRIU does. nullopt: CRIU has to.
+using Network = Result<std::optional<NetState>>;
+Network read_network(const Config& config, const UniqueFd& netns, std::string* why) {
+  const auto devices = VZ_TRY(own_devices(config));
+  std::optional<NetState> out;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
+    out = VZ_TRY(read_net_state(devices, why));
+    return {};
+  }));
+  if (!out || out->devices.size() == devices.size() + 1) return out;
+  *why = "a device is missing";
+  return std::optional<NetState>();
+}
+
+// Before CRIU locks the network, by a table of its own.
+Result<bool> has_packet_tables_in(const UniqueFd& netns) {
+  bool out = false;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
+    out = VZ_TRY(has_packet_tables());
+    return {};
+  }));
+  return out;
+}
+
+// What CRIU says of a second network namespace when it is to save none, and what we say.
+constexpr const char* kManyNetworks = "more than one netns";
+constexpr const char* kNetworkChanged = "the container's network changed in this moment";
+Error network_changed() { return Error(Code::checkpoint, kNetworkChanged).with_hint("try again"); }
+bool needs_whole_network(const std::string& message) {
+  return message.find(kManyNetworks) != message.npos || message.find(kNetworkChanged) != message.npos;
+}
+
 class Checkpoint {
  public:
-  Checkpoint(Context& ct, Running& running, std::string path, const CheckpointHooks& hooks)
+  // `whole_network`: CRIU saves the network, however simple it is.
+  Checkpoint(Context& ct, Running& running, std::string path, const CheckpointHooks& hooks, bool whole_network)
       : ct_(ct),
         running_(running),
         state_(running.state),
         path_(std::move(path)),
         hooks_(hooks),
+        whole_network_(whole_network),
         frozen_(state_.phase == "frozen" || state_.phase == "dumped") {}
 
   // What takes time and can be done while it runs.
@@ -64,6 +111,8 @@ class Checkpoint {
   Result<> on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest);
   Result<DumpManifest> manifest_for(const CriuProgram& program);
   Result<> begin(DumpManifest& manifest);
+  Result<bool> has_one_network();
+  Result<> choose_network();
   Result<> sync_files();
   Result<> save(const char* phase) {
     state_.phase = phase;
@@ -76,7 +125,10 @@ class Checkpoint {
   State& state_;
   std::string path_;
   const CheckpointHooks& hooks_;
+  bool whole_network_;
   std::optional<CriuProgram> program_;
+  UniqueFd netns_;                // when the network is saved by us
+  std::future<Network> network_;  // from the freeze on, while CRIU does its part
   bool frozen_;
   bool given_away_ = false;  // CheckpointHooks::dumped was satisfied: it must not run here any more
 };
@@ -144,6 +196,13 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
   auto access = VZ_TRY(plan_access(ct_.config));
   if (VZ_TRY(external_mounts(state_.init.pid, access)) != manifest.external)
     return fail(Error(Code::checkpoint, "the container's mounts changed in this moment").with_hint("try again"));
+  if (netns_) {
+    if (VZ_TRY(has_packet_tables_in(netns_))) return fail(network_changed());
+    network_ = std::async(std::launch::async, [this] {
+      std::string why;
+      return read_network(ct_.config, netns_, &why);
+    });
+  }
   VZ_TRY(sync_files());
   return hooks_.frozen ? hooks_.frozen() : Result<>();
 }
@@ -154,6 +213,10 @@ Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& 
   if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
   if (n.name == "pre-dump") return begin(manifest);
   if (n.name != "post-dump") return {};
+  if (netns_) {
+    manifest.network = VZ_TRY(network_.get());
+    if (!manifest.network) return fail(network_changed());
+  }
   VZ_TRY(part_executables(dir.get()));
   ct_.reporter.step("suspend.commit");
   VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable));
@@ -163,6 +226,30 @@ Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& 
   VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
   VZ_TRY(hooks_.dumped(manifest.token));
   given_away_ = true;
+  return {};
+}
+
+// PrivateNetwork= of a unit, for one, makes another.
+Result<bool> Checkpoint::has_one_network() {
+  const auto own = VZ_TRY(namespace_id(state_.init.pid, "net"));
+  for (pid_t pid : VZ_TRY(running_.cgroups.pids()))
+    if (auto id = namespace_id(pid, "net"); id && *id != own) return false;
+  return true;
+}
+
+// Who saves the network.
+Result<> Checkpoint::choose_network() {
+  std::string why = "there are others";
+  if (!whole_network_ && VZ_TRY(has_one_network())) {
+    auto netns = VZ_TRY(open_namespace(state_.init.pid, "net"));
+    const bool filtered = VZ_TRY(has_packet_tables_in(netns));
+    if (filtered) why = "tables of a packet filter";
+    if (!filtered && VZ_TRY(read_network(ct_.config, netns, &why))) {
+      netns_ = std::move(netns);
+      return {};
+    }
+  }
+  ct_.reporter.debug("CRIU saves the network: " + why);
   return {};
 }
 
@@ -179,6 +266,8 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   request.freeze_cgroup = running_.cgroups.freeze_path();
   request.leave_running = !then_kill;
   request.without_memory = hooks_.memory_sent;
+  VZ_TRY(choose_network());
+  request.empty_network = netns_.get() >= 0;
   ct_.reporter.step("suspend.criu");
   auto criu = VZ_TRY(Criu::spawn(*program_, {work_dir, {}}));
   state_.criu = VZ_TRY(criu.process());
@@ -212,8 +301,9 @@ Result<> Checkpoint::stand_still(const char* phase) {
 }
 
 Result<> all_steps(Context& ct, Running& running, const std::string& path, const CheckpointHooks& hooks) {
+  bool whole_network = false;
   for (int left = kDumps;; --left) {
-    Checkpoint checkpoint(ct, running, path, hooks);
+    Checkpoint checkpoint(ct, running, path, hooks, whole_network);
     auto done = checkpoint.prepare();
     if (done) done = checkpoint.dump(/*then_kill=*/true);
     if (done || checkpoint.given_away()) {
@@ -224,8 +314,10 @@ Result<> all_steps(Context& ct, Running& running, const std::string& path, const
     ct.reporter.step("suspend.undo");
     auto undone = resume_frozen(ct, running);
     if (!undone) ct.reporter.warn("Warning: " + undone.error().message());
-    if (!undone || left == 1 || !criu_refusal_passes(done.error().message())) return done;
-    ct.reporter.debug(done.error().message() + "; once more");
+    const auto message = done.error().message();
+    whole_network = whole_network || needs_whole_network(message);
+    if (!undone || left == 1 || !(criu_refusal_passes(message) || needs_whole_network(message))) return done;
+    ct.reporter.debug(message + "; once more");
     std::this_thread::sleep_for(kDumpPause);
     if (hooks.again) VZ_TRY(hooks.again());
   }
@@ -233,7 +325,7 @@ Result<> all_steps(Context& ct, Running& running, const std::string& path, const
 
 Result<> one_step(Context& ct, Running& running, CheckpointStep step, const std::string& path) {
   const CheckpointHooks none;
-  Checkpoint checkpoint(ct, running, path, none);
+  Checkpoint checkpoint(ct, running, path, none, /*whole_network=*/false);
   const std::string& phase = running.state.phase;
   if (step == CheckpointStep::suspend) return checkpoint.stand_still("frozen");
   if (phase != "frozen" && phase != "dumped")
@@ -293,7 +385,7 @@ namespace {
 // Whoever comes after our death finds "suspending" and lets it run on.
 Result<> save_or_stand_still(Context& ct, Running& running, const std::string& dump) {
   const CheckpointHooks none;
-  Checkpoint checkpoint(ct, running, dump, none);
+  Checkpoint checkpoint(ct, running, dump, none, /*whole_network=*/false);
   if (!dump.empty()) {
     VZ_TRY(checkpoint.prepare());
     return checkpoint.dump(/*then_kill=*/false, "suspending");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,8 +50,9 @@ struct CheckpointHooks {
 struct RestoreHooks {
   // Everything is in place, nothing has run yet: an error undoes everything, and the dump is as good as before.
   std::function<Result<>()> held;
-  std::function<void()> resuming;  // its sockets can receive; after this it runs
-  bool verified = false;           // the dump's files were compared with the manifest already
+  std::function<void()> resuming;   // its sockets can receive; after this it runs
+  std::optional<CriuProgram> criu;  // what choose_criu() said: to ask CRIU for its version takes a while
+  bool verified = false;            // the dump's files were compared with the manifest already
 };
 // The caller holds the container's lock.
 Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const CheckpointHooks& hooks = {});

@@ -20,6 +20,7 @@
 #include "libvz/base/fd.h"
 #include "libvz/kernel/cgroup_inner.h"
 #include "libvz/kernel/idmap.h"
+#include "libvz/kernel/netlink_state.h"
 #include "libvz/kernel/task_scheduling.h"
 
 namespace vz {
@@ -54,6 +55,8 @@ struct DumpManifest {
   std::vector<std::string> hierarchies;  // mount points of cgroups, "v2:/sys/fs/cgroup"
   std::vector<InnerGroup> groups;        // below P/ct/ns
   std::vector<TaskScheduling> scheduling;
+  // Without it the images have the network: see NetState.
+  std::optional<NetState> network;
   std::vector<DumpFile> files;
 };
 std::string manifest_text(const DumpManifest& manifest);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "libvz/base/text.h"
 #include "libvz/container/dump.h"
 
 namespace vz {
@@ -25,6 +26,22 @@ Json scheduling_json(const std::vector<TaskScheduling>& tasks) {
   return out;
 }
 
+Json hex_json(const std::vector<std::string>& messages) {
+  Json out = Json::array();
+  for (const auto& m : messages) out.push_back(to_hex(m));
+  return out;
+}
+
+Json network_json(const NetState& state) {
+  Json devices = Json::array();
+  for (const auto& d : state.devices)
+    devices.push_back({{"name", d.name}, {"index", d.index}, {"flags", d.flags}, {"mtu", d.mtu}});
+  return {{"devices", devices},
+          {"addresses", hex_json(state.addresses)},
+          {"routes", hex_json(state.routes)},
+          {"sysctls", state.sysctls}};
+}
+
 Json files_json(const std::vector<DumpFile>& files) {
   Json out = Json::array();
   for (const auto& f : files)
@@ -44,6 +61,29 @@ std::vector<TaskScheduling> scheduling_of(const Json& list) {
   std::vector<TaskScheduling> out;
   for (const auto& t : list)
     out.push_back({t.at("task"), t.at("cpus").get<decltype(TaskScheduling::cpus)>(), t.at("io_priority")});
+  return out;
+}
+
+std::vector<std::string> bytes_of(const Json& list) {
+  std::vector<std::string> out;
+  for (const auto& text : list) {
+    auto bytes = from_hex(text.get<std::string>());
+    if (!bytes) throw std::invalid_argument(bytes.error().message());
+    out.push_back(*std::move(bytes));
+  }
+  return out;
+}
+
+NetState network_of(const Json& j) {
+  NetState out;
+  for (const auto& d : j.at("devices"))
+    out.devices.push_back({d.at("name"), d.at("index"), d.at("flags"), d.at("mtu")});
+  out.addresses = bytes_of(j.at("addresses"));
+  out.routes = bytes_of(j.at("routes"));
+  out.sysctls = j.at("sysctls").get<decltype(NetState::sysctls)>();
+  for (const auto& [name, value] : out.sysctls)
+    if (("/" + name + "/").find("/../") != name.npos || name.starts_with('/'))
+      throw std::out_of_range("setting " + name);
   return out;
 }
 
@@ -78,6 +118,7 @@ DumpManifest from_json(const Json& j) {
   m.hierarchies = j.at("hierarchies").get<std::vector<std::string>>();
   m.groups = groups_of(j.at("groups"));
   m.scheduling = scheduling_of(j.value("scheduling", Json::array()));
+  if (j.contains("network")) m.network = network_of(j.at("network"));
   m.files = files_of(j.at("files"));
   return m;
 }
@@ -103,6 +144,7 @@ std::string manifest_text(const DumpManifest& m) {
          {"groups", groups_json(m.groups)},
          {"scheduling", scheduling_json(m.scheduling)},
          {"files", files_json(m.files)}};
+  if (m.network) j["network"] = network_json(*m.network);
   return j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -94,6 +94,7 @@ class Agent {
   UniqueFd vzd_;  // keeps it from ending
   std::optional<NetworkTakeover> takeover_;
   std::optional<PageStore> memory_;
+  std::optional<CriuProgram> criu_;
   std::size_t kept_packets_ = 0;
   bool held_ = false, aborted_ = false;
 };
@@ -164,7 +165,7 @@ Result<> Agent::check_free(Ctid id, const Config& config) const {
 
 Answer Agent::check(const MigrationMessage& request) {
   Ctid id = VZ_TRY(ctid_of(request));
-  VZ_TRY(check_processes(request));
+  criu_ = VZ_TRY(check_processes(request));
   Config own = Config::parse(request.text("config"), "the container's configuration");
   Config merged = merged_config(host_, own);
   {
@@ -398,6 +399,7 @@ Answer Agent::restore(const MigrationMessage& request) {
     RestoreHooks hooks;
     hooks.held = [&] { return hold(); };
     hooks.resuming = [&] { deliver_packets(); };
+    hooks.criu = criu_;
     hooks.verified = true;
     return restore_locked(ct, options, hooks);
   };

@@ -22,7 +22,7 @@ namespace vz {
 namespace {
 
 // Its images change between minor versions.
-Result<> check_criu(const std::string& theirs) {
+Result<CriuProgram> check_criu(const std::string& theirs) {
   auto here = VZ_TRY(choose_criu());
   if (minor_of(here.version.str()) != minor_of(theirs))
     return fail(
@@ -31,7 +31,7 @@ Result<> check_criu(const std::string& theirs) {
   // What this kernel can do it looks up once after boot (/run/criu.kdat): not while a container waits for it.
   auto criu = VZ_TRY(Criu::spawn(here, {}));
   VZ_TRY(criu.features());
-  return {};
+  return here;
 }
 
 // A program has looked once for what the processor can, and uses it from then on.
@@ -64,12 +64,13 @@ Result<> check_memory(const MigrationMessage& request) {
 
 }  // namespace
 
-Result<> check_processes(const MigrationMessage& request) {
+Result<std::optional<CriuProgram>> check_processes(const MigrationMessage& request) {
   const auto criu = request.text("criu");
-  if (criu.empty()) return {};
-  VZ_TRY(check_criu(criu));
+  if (criu.empty()) return std::nullopt;
+  auto program = VZ_TRY(check_criu(criu));
   VZ_TRY(check_processor(request));
-  return check_memory(request);
+  VZ_TRY(check_memory(request));
+  return program;
 }
 
 // The nearest directory that exists tells which file system it will be.

@@ -31,7 +31,7 @@ Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, co
 
 namespace {
 
-constexpr char kInside[] = "venet0";
+constexpr const char* kInside = kVenetInside;
 
 // Errors of the kernel become the dialect's exit code of the command; errors that say more keep their own.
 Result<> as(Code code, Result<> result) {
@@ -54,13 +54,14 @@ Result<> del_veth(Netlink& host, const std::string& name) {
 
 // A device of that name that only a dead container can have left is replaced.
 Result<> make_veth(Netlink& host, const std::string& name, const std::string& peer, const UniqueFd& netns,
-                   const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac, bool replace) {
-  auto made = host.add_veth(name, peer, netns, mac, peer_mac);
+                   const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac, bool replace,
+                   int peer_index = 0) {
+  auto made = host.add_veth(name, peer, netns, mac, peer_mac, peer_index);
   if (made || made.error().sys_errno() != EEXIST) return made;
   if (!replace)
     return fail(std::move(made.error()).with_hint("remove or rename the device of that name, on the host or inside"));
   VZ_TRY(del_veth(host, name));
-  return host.add_veth(name, peer, netns, mac, peer_mac);
+  return host.add_veth(name, peer, netns, mac, peer_mac, peer_index);
 }
 
 // ---- The host's side of the routed link
@@ -230,39 +231,63 @@ std::string waiting_name(Ctid id, std::size_t index) {
   return index == 0 ? name : name + "." + std::to_string(index);
 }
 
-Result<WaitingLink> make_waiting(Netlink& host, Ctid id, std::size_t index, const std::string& name,
-                                 const std::string& inside, const std::optional<MacAddress>& mac,
-                                 const std::optional<MacAddress>& inside_mac, bool replace) {
-  WaitingLink link{inside, waiting_name(id, index)};
-  VZ_TRY(del_veth(host, link.waiting));
-  UniqueFd here = VZ_TRY(open_own_namespace("net"));
-  VZ_TRY(make_veth(host, name, link.waiting, here, mac, inside_mac, replace));
-  return link;
+// A pair to be made, as the configuration has it.
+struct Pair {
+  std::string host, inside;
+  std::optional<MacAddress> mac, inside_mac;
+  bool routed, replace;
+};
+
+// What can be wrong without a namespace is said here.
+Result<std::vector<Pair>> plan_pairs(Netlink& host, const Config& config, Ctid id) {
+  std::vector<Pair> out;
+  auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
+  if (!addresses.empty()) {
+    std::string veth = venet_link(id);
+    for (const IpAddress& a : addresses) VZ_TRY(as(Code::add_ip, check_free(host, a, veth)));
+    out.push_back({veth, kInside, venet_mac(id), venet_mac(id), true, true});
+  }
+  for (const Netif& n : VZ_TRY(parse_netif(config.get("NETIF").value_or("")))) {
+    VZ_TRY(check_bridge(host, n));
+    auto host_mac = VZ_TRY(mac_of(n.host_mac));
+    auto mac = VZ_TRY(mac_of(n.mac));
+    out.push_back({n.host_ifname, n.ifname, host_mac, mac, false, is_own_name(id, n.host_ifname)});
+  }
+  return out;
+}
+
+NetworkResult result_of(const std::vector<Pair>& pairs) {
+  NetworkResult out;
+  for (const Pair& p : pairs) {
+    if (p.routed)
+      out.veth = p.host;
+    else
+      out.bridged.push_back(p.host);
+  }
+  return out;
 }
 
 Result<WaitingNetwork> make_all_waiting(Netlink& host, const Config& config, Ctid id, const LinkHook& on_link) {
   WaitingNetwork out;
-  auto addresses = VZ_TRY(parse_ip_list(config.get("IP_ADDRESS").value_or("")));
-  auto netifs = VZ_TRY(parse_netif(config.get("NETIF").value_or("")));
-  if (!addresses.empty()) {
-    std::string veth = venet_link(id);
-    for (const IpAddress& a : addresses) VZ_TRY(as(Code::add_ip, check_free(host, a, veth)));
-    auto link = VZ_TRY(make_waiting(host, id, 0, veth, kInside, venet_mac(id), venet_mac(id), true));
+  const auto pairs = VZ_TRY(plan_pairs(host, config, id));
+  UniqueFd here = VZ_TRY(open_own_namespace("net"));
+  for (const Pair& p : pairs) {
+    WaitingLink link{p.inside, waiting_name(id, out.links.size())};
+    VZ_TRY(del_veth(host, link.waiting));
+    VZ_TRY(make_veth(host, p.host, link.waiting, here, p.mac, p.inside_mac, p.replace));
     out.links.push_back(std::move(link));
-    out.result.veth = veth;
-    on_link(veth);
+    on_link(p.host);
   }
-  for (const Netif& n : netifs) {
-    VZ_TRY(check_bridge(host, n));
-    auto host_mac = VZ_TRY(mac_of(n.host_mac));
-    auto mac = VZ_TRY(mac_of(n.mac));
-    bool replace = is_own_name(id, n.host_ifname);
-    auto link = VZ_TRY(make_waiting(host, id, out.links.size() + 1, n.host_ifname, n.ifname, host_mac, mac, replace));
-    out.links.push_back(std::move(link));
-    out.result.bridged.push_back(n.host_ifname);
-    on_link(n.host_ifname);
-  }
+  out.result = result_of(pairs);
   return out;
+}
+
+// With the index that it had: packet sockets, link-local addresses and routes go by it.
+Result<> make_inside(Netlink& host, const Pair& pair, const UniqueFd& netns, const NetState& state) {
+  auto had = std::find_if(state.devices.begin(), state.devices.end(),
+                          [&](const NetDevice& d) { return d.name == pair.inside; });
+  const int index = had == state.devices.end() ? 0 : had->index;
+  return make_veth(host, pair.host, pair.inside, netns, pair.mac, pair.inside_mac, pair.replace, index);
 }
 
 Result<NetworkResult> setup_links(const Config& config, Ctid id, const UniqueFd& netns, Netlink& host, Netlink& inside,
@@ -301,6 +326,26 @@ Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter&,
   auto made = make_all_waiting(host, config, id, on_link);
   if (!made) (void)cleanup_network(id, {});
   return made;
+}
+
+Result<NetworkResult> check_network(const Config& config, Ctid id) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  return result_of(VZ_TRY(plan_pairs(host, config, id)));
+}
+
+Result<> remake_network(const Config& config, Ctid id, const UniqueFd& netns, const NetState& state, Reporter& reporter,
+                        const LinkHook& on_link) {
+  Netlink host = VZ_TRY(Netlink::open_here());
+  for (const Pair& p : VZ_TRY(plan_pairs(host, config, id))) {
+    VZ_TRY(make_inside(host, p, netns, state));
+    on_link(p.host);
+  }
+  return with_netns(netns, [&]() -> Result<> {
+    if (Netlink inside = VZ_TRY(Netlink::open_here()); inside.link_exists(kInside))
+      VZ_TRY(inside.set_routed(kInside, false));
+    for (const auto& lost : VZ_TRY(write_net_state(state))) reporter.warn("Warning: not as it was: " + lost);
+    return {};
+  });
 }
 
 namespace {

@@ -18,6 +18,7 @@
 #include "libvz/base/fd.h"
 #include "libvz/kernel/idmap.h"
 #include "libvz/kernel/netlink.h"
+#include "libvz/kernel/netlink_state.h"
 
 namespace vz {
 
@@ -35,6 +36,7 @@ Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vec
 Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
 
 // The routed link: its name on the host, and the one MAC address of both its ends.
+constexpr const char* kVenetInside = "venet0";
 std::string venet_link(Ctid id);
 MacAddress venet_mac(Ctid id);
 // The links of the host on which it answers for a routed address.
@@ -63,6 +65,11 @@ struct WaitingNetwork {
   std::vector<WaitingLink> links;
 };
 Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter& reporter, const LinkHook& on_link);
+// Or, for a namespace whose state is known (NetState): what can be wrong is said at once, and all of it is made later,
+// in the new and empty namespace that CRIU has made.
+Result<NetworkResult> check_network(const Config& config, Ctid id);
+Result<> remake_network(const Config& config, Ctid id, const UniqueFd& netns, const NetState& state, Reporter& reporter,
+                        const LinkHook& on_link);
 // Then, when the namespace is restored and before the container runs: the host's side of it. `up`: from now on packets
 // pass.
 Result<> connect_network(const Config& config, Ctid id, IdMap idmap, const UniqueFd& netns, Reporter& reporter);

@@ -69,6 +69,8 @@ class Restore {
   Result<Cgroups> make_cgroups();
   Result<CriuPlace> make_place(UniqueFd root, CriuRestore* request);
   Result<> on_notification(CriuNotification& n);
+  Result<> prepare_links(CriuRestore* request);
+  Result<> make_network(pid_t pid);
   Result<> complete(pid_t pid);
   Result<> set_delay(bool on);
 
@@ -81,6 +83,7 @@ class Restore {
   State state_;
   std::optional<Cgroups> cgroups_;
   Child placeholder_;
+  LinkHook count_ = [this](const std::string& link) { count_traffic(ct_.host, ct_.id, link, ct_.reporter); };
   UniqueFd console_, netns_;
 };
 
@@ -121,6 +124,30 @@ Result<> Restore::set_delay(bool on) {
   return set_vswap_delay(plan_.cgroups, subject, on);
 }
 
+// The host's part of what CRIU restores, or what can be checked of what make_network() makes.
+Result<> Restore::prepare_links(CriuRestore* request) {
+  NetworkResult result;
+  if (dump_.manifest.network) {
+    request->empty_network = true;
+    result = VZ_TRY(check_network(ct_.config, ct_.id));
+  } else {
+    auto waiting = VZ_TRY(prepare_network(ct_.config, ct_.id, ct_.reporter, count_));
+    for (const auto& link : waiting.links)
+      request->external.push_back(fmt::format("netdev[{}]:{}", link.inside, link.waiting));
+    result = std::move(waiting.result);
+  }
+  state_.veth = result.veth;
+  state_.bridged = result.bridged;
+  return {};
+}
+
+// In the namespace of init, which does not run yet: sockets are bound to addresses that must be there.
+Result<> Restore::make_network(pid_t pid) {
+  ct_.reporter.step("restore.network.inside");
+  auto netns = VZ_TRY(open_namespace(pid, "net"));
+  return remake_network(ct_.config, ct_.id, netns, *dump_.manifest.network, ct_.reporter, count_);
+}
+
 // Everything is there, nothing has run yet. From the answer on nothing is undone, whoever dies.
 Result<> Restore::complete(pid_t pid) {
   state_.init = VZ_TRY(identify(pid));
@@ -151,6 +178,7 @@ Result<> Restore::complete(pid_t pid) {
 Result<> Restore::on_notification(CriuNotification& n) {
   ct_.reporter.step("restore.criu." + n.name);
   if (n.name == "orphan-pts-master") console_ = std::move(n.fd);
+  if (n.name == "setup-namespaces" && dump_.manifest.network) return make_network(n.pid);
   // Init is where it belongs, and the others are not there yet: what they have is counted where it was.
   if (n.name == "post-setup-namespaces") return set_inner_groups(*cgroups_, plan_.idmap, dump_.manifest.groups);
   if (n.name == "post-restore") return complete(n.pid);
@@ -185,13 +213,7 @@ Result<> Restore::run() {
 
   VZ_TRY(check_cancelled(ct_));
   ct_.reporter.step("restore.network");
-  auto count = [&](const std::string& link) { count_traffic(ct_.host, ct_.id, link, ct_.reporter); };
-  auto network = VZ_TRY(prepare_network(ct_.config, ct_.id, ct_.reporter, count));
-  state_.veth = network.result.veth;
-  state_.bridged = network.result.bridged;
-  for (const auto& link : network.links)
-    request.external.push_back(fmt::format("netdev[{}]:{}", link.inside, link.waiting));
-
+  VZ_TRY(prepare_links(&request));
   ct_.reporter.info("\tundump...");
   ct_.reporter.step("restore.criu");
   auto criu = VZ_TRY(Criu::spawn(program_, std::move(place)));
@@ -233,7 +255,7 @@ Result<> later_step(Context& ct, RestoreStep step) {
 Result<> restore_locked(Context& ct, const RestoreOptions& options, const RestoreHooks& hooks) {
   VZ_TRY(check_startable(ct, options.force));
   const std::string path = options.dump.empty() ? default_dump_path(ct.host, ct.id) : options.dump;
-  auto program = VZ_TRY(choose_criu());
+  auto program = hooks.criu ? *hooks.criu : VZ_TRY(choose_criu());
   Dump dump = VZ_TRY(open_dump(path));
   VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
   ct.reporter.info("Restoring container ...");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <fmt/format.h>
@@ -82,6 +83,7 @@ void set_common(criu_rpc::Options& o, const CriuCommon& request, const char* log
   // The console's master is outside, and nobody's session leader has it: shell_job is what allows that.
   o.set_orphan_pts_master(true);
   o.set_shell_job(true);
+  if (request.empty_network) o.set_empty_ns(CLONE_NEWNET);
   for (const auto& e : request.external) o.add_external(e);
 }
 

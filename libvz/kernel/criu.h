@@ -62,6 +62,7 @@ using CriuHook = std::function<Result<>(CriuNotification&)>;
 
 struct CriuCommon {
   int images_fd = -1;                 // directory
+  bool empty_network = false;         // the images have none, and the new namespace gets none: the caller sees to it
   std::vector<std::string> external;  // "mnt[/dev/null]:null", "netdev[venet0]:vt101"
 };
 

@@ -193,8 +193,10 @@ Netlink::~Netlink() {
 }
 
 Result<> Netlink::add_veth(const std::string& name, const std::string& peer, const UniqueFd& peer_ns,
-                           const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac) {
-  ifinfomsg header{};
+                           const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac,
+                           int peer_index) {
+  ifinfomsg header{}, peer_header{};
+  peer_header.ifi_index = peer_index;
   Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, header);
   request.put(IFLA_IFNAME, name);
   if (mac) request.put(IFLA_ADDRESS, mac->bytes, sizeof mac->bytes);
@@ -202,7 +204,7 @@ Result<> Netlink::add_veth(const std::string& name, const std::string& peer, con
     info.put(IFLA_INFO_KIND, std::string("veth"));
     info.nest(IFLA_INFO_DATA, [&](Request& data) {
       data.nest(VETH_INFO_PEER, [&](Request& end) {
-        end.append(&header, sizeof header);
+        end.append(&peer_header, sizeof peer_header);
         end.put(IFLA_IFNAME, peer);
         if (peer_mac) end.put(IFLA_ADDRESS, peer_mac->bytes, sizeof peer_mac->bytes);
         end.put(IFLA_NET_NS_FD, static_cast<std::uint32_t>(peer_ns.get()));

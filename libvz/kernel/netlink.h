@@ -45,7 +45,8 @@ class Netlink {
 
   // Both ends; `peer_ns` receives the peer. Equal MACs are allowed (routed point-to-point without ARP).
   Result<> add_veth(const std::string& name, const std::string& peer, const UniqueFd& peer_ns,
-                    const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac);
+                    const std::optional<MacAddress>& mac, const std::optional<MacAddress>& peer_mac,
+                    int peer_index = 0);       // 0: one that is free
   Result<> del_link(const std::string& name);  // missing is fine
   bool link_exists(const std::string& name);
   bool is_veth(const std::string& name);  // false also when there is no such link
@@ -74,6 +75,8 @@ class Netlink {
   // Every frame that arrives on `link` goes through the BPF classifier `program` (direct action); an earlier one is
   // replaced atomically. Code::unsupported when the kernel has no clsact or no cls_bpf.
   Result<> set_ingress_program(const std::string& link, int program, const std::string& label);
+
+  nl_sock* socket() const { return sock_; }  // for netlink_request.h
 
  private:
   explicit Netlink(nl_sock* sock) : sock_(sock) {}

@@ -24,6 +24,10 @@ class Request {
   Request(int type, int flags, const Header& header) : msg_(nlmsg_alloc_simple(type, flags | NLM_F_REQUEST)) {
     append(&header, sizeof header);
   }
+  // A message whose header and attributes were made elsewhere.
+  Request(int type, int flags, const std::string& message) : msg_(nlmsg_alloc_simple(type, flags | NLM_F_REQUEST)) {
+    append(message.data(), message.size());
+  }
   Request& put(int type, const void* data, std::size_t size) {
     if (ok_) ok_ = nla_put(msg_.get(), type, static_cast<int>(size), data) == 0;
     return *this;

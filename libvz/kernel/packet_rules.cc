@@ -44,13 +44,13 @@ std::uint64_t table_entries(const UniqueFd& socket, int level, const std::string
   return sum;
 }
 
-Result<std::uint64_t> nftables_rules(const UniqueFd& socket) {
+// How many objects of a kind nftables has: NFT_MSG_GETRULE and what it answers with.
+Result<std::uint64_t> count_nftables(const UniqueFd& socket, int get, int answer) {
   std::uint64_t count = 0;
   nfgenmsg request{};
   request.nfgen_family = NFPROTO_UNSPEC;
-  constexpr int kGetRule = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE;
-  auto done = netlink_dump(socket, kGetRule, request, [&](const nlmsghdr& message) {
-    if (message.nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE)) ++count;
+  auto done = netlink_dump(socket, NFNL_SUBSYS_NFTABLES << 8 | get, request, [&](const nlmsghdr& message) {
+    if (message.nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | answer)) ++count;
   });
   if (!done && done.error().code() != Code::unsupported) return fail(std::move(done).error());
   return count;
@@ -74,9 +74,18 @@ Result<PacketRuleSockets> open_packet_rule_sockets() {
 
 Result<std::uint64_t> count_packet_rules(const PacketRuleSockets& sockets, pid_t pid) {
   const std::string net = "/proc/" + std::to_string(pid) + "/net/";
-  std::uint64_t count = sockets.nftables ? VZ_TRY(nftables_rules(sockets.nftables)) : 0;
+  std::uint64_t count =
+      sockets.nftables ? VZ_TRY(count_nftables(sockets.nftables, NFT_MSG_GETRULE, NFT_MSG_NEWRULE)) : 0;
   return count + table_entries(sockets.v4, SOL_IP, net + "ip_tables_names") +
          table_entries(sockets.v6, SOL_IPV6, net + "ip6_tables_names");
+}
+
+Result<bool> has_packet_tables() {
+  for (const char* names : {"ip_tables_names", "ip6_tables_names", "arp_tables_names"})
+    if (auto text = read_file(std::string("/proc/thread-self/net/") + names); text && !trim(*text).empty()) return true;
+  if (!has_packet_filter(PacketFilter::nftables)) return false;
+  UniqueFd socket = VZ_TRY(open_netlink(NETLINK_NETFILTER));
+  return VZ_TRY(count_nftables(socket, NFT_MSG_GETTABLE, NFT_MSG_NEWTABLE)) != 0;
 }
 
 }  // namespace vz

@@ -26,4 +26,7 @@ Result<PacketRuleSockets> open_packet_rule_sockets();
 // it. `pid`: a process in the namespace.
 Result<std::uint64_t> count_packet_rules(const PacketRuleSockets& sockets, pid_t pid);
 
+// Whether the calling thread's namespace has a table of any of them, which may have chains and policies without rules.
+Result<bool> has_packet_tables();
+
 }  // namespace vz

@@ -220,6 +220,101 @@ class Busybox(CheckpointTest):
         self.assertRc(vzctl("chkpnt", ctid, "--dump", "--kill"), 20)
 
 
+class Network(CheckpointTest):
+    """A network of what start makes, and settings, is made again by vz; for everything else CRIU saves it all."""
+    SETTINGS = {"ipv4/ip_local_port_range": "20000 30000", "core/somaxconn": "321", "ipv4/conf/venet0/rp_filter": "2",
+                "ipv4/conf/all/forwarding": "1", "ipv6/conf/venet0/hop_limit": "33", "ipv4/tcp_fin_timeout": "17"}
+
+    def seen(self, ctid):
+        look = "; ".join(("ip link show | sed 's/ qdisc.*//; s/@if[0-9]*//'", "ip addr show | grep inet", "ip route", "ip -6 route", "ip rule",
+                          *(f"cat /proc/sys/net/{name}" for name in self.SETTINGS)))
+        return self.inside(ctid, look)
+
+    def suspended(self, ctid):
+        """Whether its dump has the network as vz saves it."""
+        self.suspend(ctid)
+        return "network" in json.loads((dump_path(ctid) / "manifest.json").read_text())
+
+    def test_addresses_routes_settings(self):
+        ctid = self.start("--ipadd", "198.18.6.20", "--ipadd", "fd00:6::20")
+        self.inside(ctid, "ip link set venet0 mtu 1400; ip addr add 10.6.0.1/24 dev venet0; ip addr add 10.6.0.2/24 dev venet0; "
+                    "ip addr add fd00:7::1/64 dev venet0; ip addr add 127.0.0.9/8 dev lo; "
+                    "ip route add 10.7.0.0/16 via 10.6.0.9; ip route add 10.8.0.0/16 via 10.7.0.1 dev venet0 onlink; "
+                    "ip route add 10.9.0.0/16 dev venet0 metric 70 src 10.6.0.2; ip route add 10.10.0.0/16 dev venet0 table 77; "
+                    "ip -6 route add fd00:8::/48 via fd00:7::9")
+        for name, value in self.SETTINGS.items():
+            self.inside(ctid, f"echo {value} >/proc/sys/net/{name}")
+        before, table = self.seen(ctid), self.inside(ctid, "ip route show table 77")
+        self.assertIn("10.9.0.0/16", before)
+        for value in self.SETTINGS.values():
+            self.assertIn(value.split()[-1], before)
+        for _ in range(2):
+            self.assertTrue(self.suspended(ctid))
+            restored = vzctl("restore", ctid, check=0)
+            self.assertNotIn("not as it was", restored.err + restored.out)
+            self.assertEqual(self.seen(ctid), before)
+            self.assertEqual(self.inside(ctid, "ip route show table 77"), table)
+        self.assertEqual(vzhost.run(["ping", "-c", "1", "-W", "5", "198.18.6.20"]).rc, 0)
+
+    def test_without_an_address(self):
+        ctid = self.start()
+        before = self.seen(ctid)
+        self.assertTrue(self.suspended(ctid))
+        vzctl("restore", ctid, check=0)
+        self.assertEqual(self.seen(ctid), before)
+
+    def test_a_bridged_device(self):
+        vzhost.run(["ip", "link", "add", "br6", "type", "bridge"], check=0)
+        self.addCleanup(vzhost.run, ["ip", "link", "del", "br6"])
+        vzhost.run(["ip", "link", "set", "br6", "up"], check=0)
+        ctid = self.create()
+        vzctl("set", ctid, "--netif_add", "eth0,,,,br6", "--save", check=0)
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "ip link set eth0 up; ip addr add 10.66.0.2/24 dev eth0; ip route add default via 10.66.0.1")
+        wait_for(lambda: "tentative" not in self.inside(ctid, "ip addr show eth0"), what="its link-local address")
+        before = self.seen(ctid)
+        self.assertIn("default via 10.66.0.1 dev eth0", before)
+        self.assertTrue(self.suspended(ctid))
+        vzctl("restore", ctid, check=0)
+        # nodad: nobody took its address in the meantime, and programs are bound to it
+        self.assertEqual(self.seen(ctid).replace(" flags 02", ""), before)
+
+    def test_rules_of_routing_are_left_to_criu(self):
+        ctid = self.start("--ipadd", "198.18.6.21")
+        self.inside(ctid, "ip rule add from 198.18.6.21 table 88")
+        rules = self.inside(ctid, "ip rule")
+        self.assertIn("198.18.6.21 lookup 88", rules)
+        self.assertFalse(self.suspended(ctid))
+        vzctl("restore", ctid, check=0)
+        self.assertEqual(self.inside(ctid, "ip rule"), rules)
+
+    def test_a_packet_filter_is_left_to_criu(self):
+        if not shutil.which("nft"):
+            self.skipTest("nft is not installed (scripts/setup)")
+        ctid = self.start("--ipadd", "198.18.6.22")
+        nft = ["nsenter", "-t", str(state_of(ctid)["init"]["pid"]), "-n", "nft"]
+        vzhost.run([*nft, "add table inet mine; add chain inet mine in { type filter hook input priority 0; policy drop; }"], check=0)
+        before = vzhost.run([*nft, "list", "ruleset"], check=0).out
+        self.assertFalse(self.suspended(ctid))
+        vzctl("restore", ctid, check=0)
+        nft[2] = str(state_of(ctid)["init"]["pid"])
+        self.assertEqual(vzhost.run([*nft, "list", "ruleset"], check=0).out, before)
+
+    def test_damaged_network_in_a_dump(self):
+        ctid = self.start("--ipadd", "198.18.6.23")
+        self.assertTrue(self.suspended(ctid))
+        manifest = dump_path(ctid) / "manifest.json"
+        good = json.loads(manifest.read_text())
+        for change in ({"addresses": ["zz"]}, {"routes": ["0"]}, {"sysctls": [["../../kernel/core_pattern", "x"]]}, {"devices": [{"name": "lo"}]},
+                       {"addresses": ["00"]}, {"routes": ["ff" * 40]}):
+            with self.subTest(change=change):
+                manifest.write_text(json.dumps({**good, "network": {**good["network"], **change}}))
+                self.assertNotEqual(vzctl("restore", ctid).rc, 0)
+                self.assertEqual(vzctl("status", ctid, check=0).out.split()[-1], "suspended")
+        manifest.write_text(json.dumps(good))
+        vzctl("restore", ctid, check=0)
+
+
 class Refused(CheckpointTest):
     def test_states(self):
         ctid = self.create()

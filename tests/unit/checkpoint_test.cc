@@ -60,6 +60,10 @@ DumpManifest example() {
   m.hierarchies = {"v2:/sys/fs/cgroup"};
   m.groups = {{"a.slice", 0, {{"pids.max", "7"}}, {{"user.delegate", "1"}}}};
   m.scheduling = {{12, {0, 5, 200}, 0}, {13, {}, 3 << 13}};
+  m.network = NetState{{{"lo", 1, 0x49, 65536}, {"venet0", 7, 0x91, 1500}},
+                       {std::string("\x02\x00\xff", 3)},
+                       {std::string(), "r"},
+                       {{"ipv4/conf/all/forwarding", "1"}}};
   m.files = {{"pages-1.img", 4096, 0xfedcba9876543210}};
   return m;
 }
@@ -74,7 +78,16 @@ TEST(DumpManifest, ComesBack) {
   EXPECT_EQ(m->external, example().external);
   EXPECT_EQ(m->groups, example().groups);
   EXPECT_EQ(m->scheduling, example().scheduling);
+  EXPECT_EQ(m->network, example().network);
   EXPECT_EQ(m->files, example().files);
+}
+
+TEST(DumpManifest, NetworkIsOptional) {
+  auto without = example();
+  without.network.reset();
+  auto m = parse_manifest(manifest_text(without), "/d");
+  ASSERT_TRUE(m) << m.error().message();
+  EXPECT_FALSE(m->network);
 }
 
 TEST(DumpManifest, RefusesWhatIsNotOne) {
@@ -89,7 +102,9 @@ TEST(DumpManifest, RefusesWhatIsNotOne) {
        {std::string(), std::string("{"), std::string("[]"), good.substr(0, good.size() / 2),
         changed("\"version\": 1", "\"version\": 2"), changed("\"version\": 1", "\"version\": \"1\""),
         changed("\"token\"", "\"tokem\""), changed("pages-1.img", "../pages-1.img"), changed("pages-1.img", ""),
-        changed("fedcba9876543210", "x"), changed("4096", "\"big\""), changed("65536", "null")}) {
+        changed("fedcba9876543210", "x"), changed("4096", "\"big\""), changed("65536", "null"),
+        changed("0200ff", "0200f"), changed("0200ff", "0200fg"), changed("ipv4/conf", "ipv4/../../kernel"),
+        changed("ipv4/conf", "/ipv4"), changed("\"mtu\"", "\"mtv\"")}) {
     auto m = parse_manifest(text, "/d");
     ASSERT_FALSE(m) << text;
     EXPECT_EQ(m.error().code(), Code::restore);

@@ -22,5 +22,13 @@ TEST(LineValue, IsEmptyWhereNoLineBeginsWithIt) {
   EXPECT_EQ(line_value("Uid:", "Uid:"), "");
 }
 
+TEST(Hex, ThereAndBack) {
+  const std::string all("\x00\x7f\x80\xff", 4);
+  EXPECT_EQ(to_hex(all), "007f80ff");
+  EXPECT_EQ(from_hex("007f80FF").value(), all);
+  EXPECT_EQ(from_hex("").value(), "");
+  for (const char* bad : {"0", "000", "0g", "g0", " 0", "-1", "0x"}) EXPECT_FALSE(from_hex(bad)) << bad;
+}
+
 }  // namespace
 }  // namespace vz
