@@ -532,9 +532,10 @@ class Check(CheckpointTest):
         self.assertEqual(vzctl("check", ctid, check=0).out.strip(), "Nothing in it keeps this container from being saved.")
         with subprocess.Popen([vzhost.BIN / "vzctl", "exec", str(ctid), "sleep 1000"], stdin=subprocess.DEVNULL) as entered:
             try:
-                wait_for(lambda: "sleep 1000" in self.inside(ctid, "ps"), what="the command")
-                found = vzctl("check", ctid, "--json", check=16).json()
-                self.assertTrue(any(o["command"] == "sleep" and o["effect"] == "blocks" for o in found), found)
+                # First it is the shell that runs it.
+                wait_for(lambda: any(o["command"] == "sleep" and o["effect"] == "blocks"
+                                     for o in vzctl("check", ctid, "--json").json()), what="what is in the way")
+                self.assertRc(vzctl("check", ctid), 16)
                 refused = vzctl("chkpnt", ctid, check=16)
                 self.assertIn("outside", refused.err)
                 self.goes_on(ctid)
