@@ -145,7 +145,9 @@ Result<> Restore::prepare_links(CriuRestore* request) {
 Result<> Restore::make_network(pid_t pid) {
   ct_.reporter.step("restore.network.inside");
   auto netns = VZ_TRY(open_namespace(pid, "net"));
-  return remake_network(ct_.config, ct_.id, netns, *dump_.manifest.network, ct_.reporter, count_);
+  VZ_TRY(remake_network(ct_.config, ct_.id, netns, *dump_.manifest.network, ct_.reporter, count_));
+  ct_.reporter.step("restore.network.made");
+  return {};
 }
 
 // Everything is there, nothing has run yet. From the answer on nothing is undone, whoever dies.
