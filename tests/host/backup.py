@@ -317,7 +317,7 @@ class KillAtEveryStep(BackupTest):
             self.backup(ctid)
             steps = vzhost.traced("backup", ctid, "--incremental")
             self.assertIn("backup.frozen:1", steps)
-            for step in steps:
+            for step in vzhost.some_steps(steps):
                 with self.subTest(layout=layout, step=step):
                     known = {b["name"] for b in vzctl("backup-list", ctid, "--json", check=0).json()}
                     self.kill_at(step, "backup", ctid, "--incremental")
@@ -340,7 +340,7 @@ class KillAtEveryStep(BackupTest):
             self.addCleanup(self.wipe, probe)
             steps = vzhost.traced("restore-backup", name, "--ctid", probe)
             self.assertIn("restore-backup.rename:1", steps)
-            for step in steps:
+            for step in vzhost.some_steps(steps):
                 with self.subTest(layout=layout, step=step):
                     ctid = self.new_id()
                     self.addCleanup(self.wipe, ctid)
@@ -368,7 +368,7 @@ class KillAtEveryStep(BackupTest):
         prepare()
         steps = vzhost.traced("restore-backup", name, "--replace")
         seen = set()
-        for step in steps:
+        for step in vzhost.ends_and_some_steps(steps):
             with self.subTest(step=step):
                 prepare()
                 self.kill_at(step, "restore-backup", name, "--replace")

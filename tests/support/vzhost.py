@@ -119,6 +119,12 @@ def some_steps(steps, every=1):
     return steps[os.getpid() % every::every]
 
 
+def ends_and_some_steps(steps):
+    """some_steps(), and always the first and the last one: before and after whatever is the moment."""
+    some = set(some_steps(steps)) | {steps[0], steps[-1]}
+    return [step for step in steps if step in some]
+
+
 def busybox_template():
     """Name of the busybox template, built on first use."""
     if not (TEMPLATES / "cache" / f"{BUSYBOX}.tar.zst").exists():
