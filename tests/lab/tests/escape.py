@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a container's root tries to get out of its project quota."""
+"""What a container's root tries to get out of its project quota, or to make of its image."""
 import pathlib
 
 from quotafs import project_of
@@ -54,6 +54,68 @@ int main(int argc, char **argv) {
   return 0;
 }
 """
+
+# On the file system of an image: to grow it, to end it, to reach what lies below it, to switch its quotas.
+IMAGE_C = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
+#include <linux/quota.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void say(const char *what, long r) { printf("%s %d\n", what, r < 0 ? errno : 0); fflush(stdout); }
+int main(int argc, char **argv) {
+  int root = open("/", O_RDONLY), format = 4, device; struct stat st; char label[256] = "mine";
+  unsigned long long blocks = 1 << 20; unsigned long more = 1 << 20; unsigned how = 0;
+  struct fstrim_range range = { .len = ~0ULL };
+  say("resize", ioctl(root, _IOW('f', 16, unsigned long long), &blocks));
+  say("extend a group", ioctl(root, _IOW('f', 7, unsigned long), &more));
+  say("shut down", ioctl(root, _IOR('X', 125, unsigned), &how));
+  say("swap the boot loader", ioctl(open("/mine", O_RDWR | O_CREAT, 0600), _IO('f', 17)));
+  say("label", ioctl(root, FS_IOC_SETFSLABEL, label));
+  say("freeze", ioctl(root, FIFREEZE, 0));
+  say("trim", ioctl(root, FITRIM, &range));
+  say("quotaon", syscall(SYS_quotactl_fd, root, QCMD(Q_QUOTAON, USRQUOTA), format, "/mine"));
+  say("quotaoff", syscall(SYS_quotactl_fd, root, QCMD(Q_QUOTAOFF, USRQUOTA), 0, 0));
+  say("remount", mount("none", "/", 0, MS_REMOUNT, "noquota"));
+  say("open the device", open(argv[1], O_RDWR));
+  say("look at the device", open(argv[1], O_RDONLY));
+  stat(argv[1], &st);
+  say("a device of its own", (long)mknod("/dev/mine", S_IFBLK | 0600, st.st_rdev));
+  device = open("/dev/mine", O_RDWR);
+  say("open that", device);
+  say("grow the device", ioctl(device, LOOP_SET_CAPACITY, 0));
+  return 0;
+}
+"""
+# EBADF: there is nothing that could be grown. EROFS, EBUSY: refused before anybody asks who wants it.
+IMAGE_REFUSALS = {"open that": {EPERM, 2, 13, 6}, "look at the device": {EPERM, 13, 6}, "open the device": {EPERM, 13, 6},
+                  "grow the device": {EPERM, 9}, "a device of its own": {EPERM}, "remount": {EPERM, EINVAL, 13}}
+
+
+def check_image_out_of_reach(case, ctid, special):
+    """Compiled here, run inside a container of the image layout, whose file system has the device `special` there."""
+    program = pathlib.Path("/tmp/image_escape")
+    program.with_suffix(".c").write_text(IMAGE_C)
+    run(["gcc", "-static", "-o", program, program.with_suffix(".c")], check=0)
+    case.inside(ctid, "cat >/image_escape; chmod +x /image_escape", stdin=program.read_bytes())
+    before = case.inside(ctid, "stat -f -c '%b %c' /")
+    said = case.inside(ctid, f"/image_escape {special}", check=None)
+    lines = said.splitlines()
+    case.assertEqual(len(lines), 15, said)
+    for line in lines:
+        with case.subTest(line=line):
+            what, err = line.rsplit(" ", 1)
+            case.assertIn(int(err), IMAGE_REFUSALS.get(what, {EPERM}), line)
+    case.assertEqual(case.inside(ctid, "stat -f -c '%b %c' /"), before)
+    case.inside(ctid, "echo alive >/alive; sync")
 
 
 def check_out_of_reach(case, ctid, tree):

@@ -250,6 +250,19 @@ class Common:
         self.assertFalse((root.parent / "scratch").exists())
         self.assert_counted(ctid)
 
+    def test_a_tree_with_the_project_of_another_container(self):
+        """As a private area that was copied or moved here by hand has it: both would be counted as one."""
+        one, two = self.make(), self.make()
+        before, theirs = self.usage(one), project_of(tree(one))[0]
+        run(["chattr", "-R", "-p", str(theirs), tree(two)])  # it fails at symbolic links, which keep theirs
+        self.assertEqual(project_of(tree(two))[0], theirs)
+        self.assertGreater(self.usage(one)[1], before[1])
+        vzctl("start", two, check=0)
+        self.assertNotEqual(project_of(tree(two))[0], theirs)
+        self.assertEqual(self.usage(one), before)
+        self.assert_counted(two)
+        self.assertEqual(self.df(two, "-k")[0], 32 * 1024)
+
     def test_killed_while_the_ids_are_given(self):
         ctid = self.make()
         root = tree(ctid)
@@ -327,6 +340,24 @@ class Common:
                 self.assertIn(words, result.err)
         self.assertEqual((CONF / f"{ctid}.conf").read_text(), before)
 
+    def test_vzquota_shows_and_sets_it(self):
+        ctid = self.start_dir("--diskinodes", "4000")
+
+        def vzquota(*args, **kw):
+            return run([vzhost.BIN / "vzquota", *args], **kw)
+        vzquota("setlimit", ctid, "-b", 20480, "-B", 24576, "-i", 3000, "-I", 3500, "-e", 86400, check=0)
+        for verb in "stat", "show":
+            self.assertRegex(vzquota(verb, ctid, check=0).out, r"(?m)^  1k-blocks +\d+ +20480 +24576\n +inodes +\d+ +3000 +3500\n")
+        self.assertEqual((self.df(ctid, "-k")[0], self.df(ctid, "-i")[0]), (20480, 3000))
+        self.assertLess(self.write(ctid, 64)[0], 24 * MIB)
+        config = (CONF / f"{ctid}.conf").read_text()
+        self.assertIn('DISKSPACE="20480:24576"', config)
+        for bad in (("setlimit", ctid), ("setlimit", ctid, "-b", 30000), ("setlimit", ctid, "-B", "many"), ("nonsense", ctid),
+                    ("stat", self.new_id())):
+            with self.subTest(bad=bad):
+                self.assertNotIn(vzquota(*bad).rc, (0, -6, -11))
+        self.assertEqual((CONF / f"{ctid}.conf").read_text(), config)
+
     def test_2_to_the_53_kib_and_the_like(self):
         ctid = self.start_dir()
         for space in ("1T", "8000T", str((1 << 53) - 1)):
@@ -367,6 +398,24 @@ class Ext4(Common, OnDisk):
 class Xfs(Common, OnDisk):
     KIND = "xfs"
     FULL = "No space left on device"
+
+    def test_shared_blocks_count_for_each_file_that_has_them(self):
+        ctid = self.start_dir()
+        self.inside(ctid, "dd if=/dev/urandom of=/data bs=1M count=6 conv=fsync; md5sum </data >/sum")
+        before = self.usage(ctid)[0]
+        free = os.statvfs(STORE).f_bfree
+        made = [tree(ctid) / f"copy{number}" for number in range(8)]
+        results = [run(["cp", "--reflink=always", tree(ctid) / "data", copy]) for copy in made]
+        self.assertEqual(results[0].rc, 0, repr(results[0]))
+        self.assertNotEqual(results[-1].rc, 0)  # 6 MiB and eight times as much are more than 32
+        self.assertIn(self.FULL, results[-1].err)
+        self.assertLess((free - os.statvfs(STORE).f_bfree) * os.statvfs(STORE).f_frsize, 6 * MIB, "nothing was shared")
+        self.assertGreater(self.usage(ctid)[0], before + 10 * 1024)
+        self.assertLessEqual(self.usage(ctid)[0], 32 * 1024)
+        self.assert_counted(ctid)
+        self.inside(ctid, "rm /data; for f in /copy[1-9]; do rm $f; done; md5sum </copy0 | cmp - /sum")
+        self.assert_counted(ctid)
+        self.assertLess(self.usage(ctid)[0], before + 1024)
 
 
 class UserLimits(OnDisk):

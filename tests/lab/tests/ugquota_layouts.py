@@ -10,7 +10,7 @@ import subprocess
 import labguest
 import labquota
 import vzhost
-from escape import check_out_of_reach
+from escape import check_image_out_of_reach, check_out_of_reach
 from labquota import FULL, LIB
 from quotafs import USER, quota
 from vzhost import run, vzctl, wait_for
@@ -90,6 +90,23 @@ class Layout(labquota.Case):
             vzctl("exec2", ctid, "dd if=/dev/zero of=/all bs=64k")
             self.read_until(monitor, "disk: hard limit of disk space reached")
 
+    def test_ids_beyond_those_of_the_container(self):
+        ctid = self.container()
+        special = self.special(ctid)
+        for number in (65536, 1 << 31, (1 << 32) - 2, (1 << 32) - 1, 1 << 32, (1 << 32) + 1000, (1 << 64) - 1, 1 << 64):
+            with self.subTest(id=number):
+                for kind in ("user", "group"):
+                    refused = self.quota(ctid, kind, number, "--blocks", "1M")
+                    self.assertEqual(refused.rc, 21, repr(refused))
+                    self.assertRegex(refused.err, "id .* is outside of|is not in the container's")
+                if 0 <= number < 1 << 32:
+                    for op in ("getquota", "setquota"):
+                        self.assertIn(self.caller(ctid, "call", op, "user", special, number), ("EPERM", "EINVAL"), op)
+        self.quota(ctid, "user", 65535, "--blocks", "1M", check=0)
+        self.assertEqual(self.caller(ctid, "call", "getnext", "user", special, 2000), "65535")
+        # nothing was set for 1000, whose lower half some of them have
+        self.assertEqual(self.entry(ctid, "user", "alice")["space_hard"], 0)
+
     def read_until(self, monitor, *texts):
         """Whatever else it has to tell in between."""
         missing, heard = set(texts), []
@@ -116,6 +133,12 @@ class Image(Layout):
         self.assertEqual((report["user"]["space_grace"], report["user"]["inodes_grace"]), (3600, 7200))
         self.quota(ctid, "grace", "--blocks", "60", check=0)
         self.assertIn("Block grace time: 00:01", self.inside(ctid, "repquota -a"))
+
+
+    def test_its_size_is_out_of_reach(self):
+        """Whatever its root tries: to grow it, to end it, to get at the image below."""
+        ctid = self.container()
+        check_image_out_of_reach(self, ctid, self.special(ctid))
 
 
 class OnHost(Layout):
