@@ -4,13 +4,20 @@
 
     bench/quota.py [--rounds N] [--json FILE] crash KERNEL [COUNT…]     default: uml 10000 100000
     bench/quota.py [--rounds N] [--json FILE] cost KERNEL [COUNT]
+    bench/quota.py [--rounds N] [--json FILE] calls KERNEL
 
 crash: COUNT files in a container of the dir layout on ext4 and on XFS, in one of the image layout, and on an ext4 with quota files
 (vfsv1). All of them are written to when the machine is killed. After the next boot: how long until each is mounted and its
-container runs, against a scan of the same tree (what vzquota did) and quotacheck. The trees are read from a cold cache.
+container runs, against a scan of the same tree (what vzquota did) and quotacheck; and where the kernel has btrfs, a rescan of the
+qgroups of such a tree. The trees are read from a cold cache.
 
-cost: COUNT files made, appended to and removed by a user under limits for himself, his group and his project, and on the same
-file system without quotas, in turns; medians. In QEMU the clock counts instructions (tests/lab/run --accel icount).
+cost: COUNT files made, appended to, removed, made and fsynced one by one, and one of 64 MiB, by a user on a file system without
+quotas, under a limit for the project, and under such for the project, himself and his group, in turns: medians, with half of the
+pairs. In QEMU the clock counts instructions (tests/lab/run --accel icount); the CPU's time is that of all tasks, with those of the
+kernel that write to the disk.
+
+calls: what system calls take that kmod/patches change, in nanoseconds; of a kernel with them and of one without, for which
+VZ_PATCHES names a directory with a shorter series.
 
 The guests are emulated: compare figures of one run with each other, not with those of real machines.
 """
@@ -30,12 +37,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 LAB = TESTS / "lab"
 sys.path[:0] = [str(TESTS / "support"), str(LAB / "tests")]
-DISKS = {"ext4": "/dev/vdb", "xfs": "/dev/vdc", "vfsv1": "/dev/vdd"}
+DISKS = {"ext4": "/dev/vdb", "xfs": "/dev/vdc", "vfsv1": "/dev/vdd", "btrfs": "/dev/vde"}
 JOURNALED = ["-O", "quota,project", "-E", "quotatype=usrquota:grpquota:prjquota"]
 ALL_KINDS = "usrquota,grpquota,prjquota"
 LOAD = pathlib.Path("/var/tmp/quota_load")
+CALLS = pathlib.Path("/var/tmp/quota_calls")
 FIRST_USER, SIZE = 100000, 1000
-STEPS = ("create", "append", "unlink")
+DISK_COUNT = 6
+# What is counted for whom: nobody; the container, the first level; its users and groups as well.
+LEVELS = {"none": (), "first": ("prj",), "both": ("usr", "grp", "prj")}
 CONTAINERS = {"dir on ext4": (101, "ext4", "dir"), "dir on xfs": (102, "xfs", "dir"), "image on ext4": (103, "ext4", "image")}
 
 
@@ -67,7 +77,13 @@ def timed(function, *arguments):
 
 
 def build_load():
-    run("gcc", "-O2", "-o", LOAD, HERE / "quota_load.c")
+    for program in (LOAD, CALLS):
+        run("gcc", "-O2", "-static", "-o", program, HERE / f"{program.name}.c")
+
+
+def kinds():
+    """Those that this kernel has; user-mode Linux has no btrfs."""
+    return [kind for kind in DISKS if kind != "btrfs" or run("modprobe", "btrfs", check=None).rc == 0]
 
 
 def load(directory, *words, user=None):
@@ -83,8 +99,8 @@ def cold():
 
 def mount(kind):
     top(kind).mkdir(parents=True, exist_ok=True)
-    options = ["-t", "ext4", "-o", "usrquota,grpquota"] if kind == "vfsv1" else ["-t", kind, "-o", ALL_KINDS]
-    run("mount", *options, pathlib.Path(DISKS[kind]).resolve(), top(kind))
+    options = {"vfsv1": ["-t", "ext4", "-o", "usrquota,grpquota"], "btrfs": ["-t", "btrfs"]}
+    run("mount", *options.get(kind, ["-t", kind, "-o", ALL_KINDS]), pathlib.Path(DISKS[kind]).resolve(), top(kind))
 
 
 def bring_vz():
@@ -104,7 +120,9 @@ def prepare(count):
     run("mkfs.ext4", "-q", "-F", "-i", "4096", *JOURNALED, DISKS["ext4"])
     run("mkfs.xfs", "-q", "-f", DISKS["xfs"])
     run("mkfs.ext4", "-q", "-F", "-i", "4096", "-O", "^quota", DISKS["vfsv1"])
-    for kind in DISKS:
+    if "btrfs" in kinds():
+        run("mkfs.btrfs", "-q", "-f", DISKS["btrfs"])
+    for kind in kinds():
         mount(kind)
     bring_vz()
     busy = []
@@ -117,6 +135,10 @@ def prepare(count):
     run("quotacheck", "-cug", "-F", "vfsv1", top("vfsv1"))
     run("quotaon", "-ug", top("vfsv1"))
     busy.append(fill(top("vfsv1") / "data", count, "vfsv1"))
+    if "btrfs" in kinds():
+        run("btrfs", "quota", "enable", top("btrfs"))
+        run("btrfs", "subvolume", "create", top("btrfs") / "sub")
+        busy.append(fill(top("btrfs") / "sub" / "data", count, "btrfs"))
     run("sync")
     writers = [subprocess.Popen([LOAD, "busy"], cwd=directory) for directory in busy]
     return max(writer.wait() for writer in writers)
@@ -135,7 +157,7 @@ def measure():
     import vzhost
     from quotafs import PROJECT, disk_usage, project_of, quota
     seconds, wrong = {}, []
-    for kind in DISKS:
+    for kind in kinds():
         seconds[f"mount {kind}"], _ = timed(mount, kind)
     bring_vz()
     for name, (ctid, kind, layout) in CONTAINERS.items():
@@ -154,48 +176,104 @@ def measure():
             seconds[f"scan {kind}"], _ = timed(load, tree_of(name), "scan")
     seconds["quotacheck vfsv1"], _ = timed(lambda: run("quotacheck", "-ugf", "-F", "vfsv1", top("vfsv1")))
     run("quotaon", "-ug", top("vfsv1"))
+    if "btrfs" in kinds():
+        cold()
+        seconds["rescan btrfs"], _ = timed(lambda: run("btrfs", "quota", "rescan", "-w", top("btrfs")))
+        cold()
+        seconds["scan btrfs"], _ = timed(load, top("btrfs") / "sub" / "data", "scan")
     say("measured " + json.dumps({"seconds": seconds, "wrong": wrong}))
     return 1 if wrong else 0
 
 
 def one_cost(directory, count):
-    """Seconds of each step, in a directory of its own below."""
+    """Seconds, seconds of CPU, writes and KiB of each step, in a directory of its own below."""
     place = directory / "work"
     place.mkdir()
     os.chown(place, FIRST_USER, FIRST_USER)
     cold()
     lines = load(place, "work", count, 4096, user=FIRST_USER).splitlines()
     place.rmdir()
-    return {step: (float(wall), float(busy)) for step, wall, busy in (line.split() for line in lines)}
+    return {words[0]: tuple(map(float, words[1:])) for words in map(str.split, lines)}
+
+
+def make_counted(kind, disk, where, types):
+    """A file system whose root has the project 77, with limits that nobody meets."""
+    from quotafs import GROUP, PROJECT, USER, set_hard
+    options = ["-E", "lazy_itable_init=0"]
+    if types:
+        options = ["-O", "quota,project", "-E", f"lazy_itable_init=0,quotatype={':'.join(name + 'quota' for name in types)}"]
+    run(f"mkfs.{kind}", "-q", *(["-F", *options] if kind == "ext4" else ["-f"]), disk)
+    where.mkdir(parents=True)
+    mounted = ["-o", ",".join(f"{name}quota" for name in types)] if types else []
+    run("mount", "-t", kind, *mounted, pathlib.Path(disk).resolve(), where)
+    if not types:
+        return
+    if kind == "ext4":
+        run("chattr", "+P", "-p", "77", where)
+    else:
+        run("xfs_io", "-c", "chproj 77", "-c", "chattr +P", where)
+    for name, what, who in (("usr", USER, FIRST_USER), ("grp", GROUP, FIRST_USER), ("prj", PROJECT, 77)):
+        if name in types:
+            set_hard(where, what, who, 1 << 40, 1 << 30)
 
 
 def cost(count, rounds):
-    from quotafs import GROUP, PROJECT, USER, set_hard
-    run("mkfs.ext4", "-q", "-F", "-O", "^quota", "-E", "lazy_itable_init=0", "/dev/vdb")
-    run("mkfs.ext4", "-q", "-F", *JOURNALED[:2], "-E", JOURNALED[3] + ",lazy_itable_init=0", "/dev/vdc")
-    for disk in "/dev/vdd", "/dev/vde":
-        run("mkfs.xfs", "-q", "-f", disk)
-    sides = {"ext4": ("/dev/vdb", "/dev/vdc"), "xfs": ("/dev/vdd", "/dev/vde")}
-    for kind, disks in sides.items():
-        for number, disk in enumerate(disks):
-            where = top(f"{kind}{number}")
-            where.mkdir(parents=True)
-            run("mount", "-t", kind, *(("-o", ALL_KINDS) if number else ()), pathlib.Path(disk).resolve(), where)
-            if number:
-                if kind == "ext4":
-                    run("chattr", "+P", "-p", "77", where)
-                else:
-                    run("xfs_io", "-c", "chproj 77", "-c", "chattr +P", where)
-                for what, who in ((USER, FIRST_USER), (GROUP, FIRST_USER), (PROJECT, 77)):
-                    set_hard(where, what, who, 1 << 40, 1 << 30)
+    disks = iter(f"/dev/vd{letter}" for letter in "bcdefg")
+    for kind in ("ext4", "xfs"):
+        for level, types in LEVELS.items():
+            make_counted(kind, next(disks), top(f"{kind}-{level}"), types)
     taken = {}
     for number in range(rounds + 1):
-        for kind in sides:
-            for side in (0, 1) if number % 2 else (1, 0):
-                found = one_cost(top(f"{kind}{side}"), count)
-                for step, (wall, busy) in found.items():
+        for kind in ("ext4", "xfs"):
+            for level in list(LEVELS) if number % 2 else reversed(LEVELS):
+                for step, found in one_cost(top(f"{kind}-{level}"), count).items():
                     if number:  # the first one warms up
-                        taken.setdefault(f"{kind} {step}", ([], []))[side].append((wall, busy))
+                        taken.setdefault(f"{kind} {step}", {}).setdefault(level, []).append(found)
+    say("measured " + json.dumps(taken))
+    return 0
+
+
+def calls(rounds):
+    """Nanoseconds of each call, in turns."""
+    from quotafs import GROUP, PROJECT, USER, set_hard
+    run("mkfs.ext4", "-q", "-F", *JOURNALED, DISKS["ext4"])
+    run("mkfs.xfs", "-q", "-f", DISKS["xfs"])
+    taken = {}
+    for kind in ("ext4", "xfs"):
+        mount(kind)
+        tree = top(kind) / "ct"
+        tree.mkdir()
+        if kind == "ext4":
+            run("chattr", "+P", "-p", "77", tree)
+        else:
+            run("xfs_io", "-c", "chproj 77", "-c", "chattr +P", tree)
+        set_hard(tree, PROJECT, 77, 1 << 30, 1 << 20)
+        for user in range(1000):  # every third one has a quota
+            for what in (USER, GROUP):
+                set_hard(tree, what, FIRST_USER + 3 * user, 1 << 30, 1 << 20)
+        (tree / "file").write_text("x")
+        (top(kind) / "plain").write_text("x")
+        run("sync")
+    switches = {name: pathlib.Path("/proc/sys/fs") / name for name in ("quota/userns_admin", "protected_projects")}
+    for number in range(rounds + 1):
+        for kind in ("ext4", "xfs"):
+            tree = top(kind) / "ct"
+            for operation, path, switch, inside in (
+                    ("statfs", top(kind) / "plain", None, False), ("statfs", tree / "file", None, False), ("statfs", tree, None, False),
+                    ("setxattr", tree / "file", None, False), ("setxattr", tree / "file", "protected_projects", False),
+                    ("getquota", tree, None, False), ("setquota", tree, None, False), ("next", tree, None, False),
+                    ("getquota", tree, "quota/userns_admin", True), ("setquota", tree, "quota/userns_admin", True),
+                    ("next", tree, "quota/userns_admin", True)):
+                if switch and not switches[switch].exists():
+                    continue
+                if switch:
+                    switches[switch].write_text("1")
+                done = run(CALLS, "inside" if inside else "outside", operation, path, FIRST_USER).out
+                if switch:
+                    switches[switch].write_text("0")
+                name = f"{kind} {operation} {path.name}{' inside' if inside else f' {switch}=1' if switch else ''}"
+                if number:  # the first one warms up
+                    taken.setdefault(name, []).append(float(done))
     say("measured " + json.dumps(taken))
     return 0
 
@@ -203,7 +281,7 @@ def cost(count, rounds):
 # ---- on the development machine
 
 def boot(kernel, disks, *words, options=()):
-    return subprocess.Popen([LAB / "run", "--kernel", kernel, "--no-build", "--disks", "4", "--disks-in", disks, "--memory", "1536M",
+    return subprocess.Popen([LAB / "run", "--kernel", kernel, "--no-build", "--disks", str(DISK_COUNT), "--disks-in", disks, "--memory", "1536M",
                              "--timeout", "7200", *options, "--env", "VZ_BUILD=/vz/build", "--env", "VZ_LAB_CACHE=/vz",
                              "--source", HERE.parent, "--", "unshare", "--mount", "--propagation", "private",
                              "/vz/src/bench/quota.py", "guest", *map(str, words)],
@@ -235,7 +313,7 @@ def follow(process, stop_at=None):
 def disk_files(gigabytes):
     with tempfile.TemporaryDirectory(prefix="vz-quota-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")) as name:
         directory = pathlib.Path(name)
-        for number in range(1, 5):
+        for number in range(1, DISK_COUNT + 1):
             with open(directory / f"node1.disk{number}", "wb") as file:
                 file.truncate(gigabytes << 30)
         yield directory
@@ -269,12 +347,28 @@ def cost_of(options):
     with disk_files(1) as disks:
         taken = follow(boot(options.kernel, disks, "cost", count, options.rounds, options=accel))
     results = {}
-    for key, (without, with_) in taken.items():
-        middle = [[statistics.median(sample[i] for sample in side) for i in (0, 1)] for side in (without, with_)]
-        results[key] = {"without": middle[0], "with": middle[1], "all": taken[key]}
-        wall, busy = (100 * (middle[1][i] / middle[0][i] - 1) for i in (0, 1))
-        say(f"  {key:12} without {middle[0][0]:.3f} s, with {middle[1][0]:.3f} s: {wall:+.1f} %; CPU {busy:+.1f} %")
+    for key, levels in taken.items():
+        results[key] = {"all": levels}
+        say(f"  {key}")
+        for i, what in enumerate(("elapsed", "CPU", "writes", "KiB")):
+            middle = {level: statistics.median(sample[i] for sample in samples) for level, samples in levels.items()}
+            line = f"    {what:8} without {middle['none']:10.4f}"
+            for level in ("first", "both"):
+                pairs = statistics.quantiles([100 * (b[i] / a[i] - 1) for a, b in zip(levels["none"], levels[level])], n=4)
+                results[key][f"{what} {level}"] = pairs
+                line += f"; {level} {pairs[1]:+.1f} % ({pairs[0]:+.1f} to {pairs[2]:+.1f})"
+            results[key][what] = middle
+            say(line)
     return results
+
+
+def calls_of(options):
+    with disk_files(1) as disks:
+        taken = follow(boot(options.kernel, disks, "calls", options.rounds))
+    for key, values in taken.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        say(f"  {key:45} {middle:9.0f} ns (half of them {low:.0f} to {high:.0f}, least {min(values):.0f})")
+    return taken
 
 
 def guest(words):
@@ -286,18 +380,20 @@ def guest(words):
         return write_again()
     if what == "measure":
         return measure()
+    if what == "calls":
+        return calls(int(rest[0]))
     return cost(int(rest[0]), int(rest[1]))
 
 
 def write_again():
     """For another cut."""
     import vzhost
-    for kind in DISKS:
+    for kind in kinds():
         mount(kind)
     run("quotacheck", "-ugf", "-F", "vfsv1", top("vfsv1"))
     run("quotaon", "-ug", top("vfsv1"))
     bring_vz()
-    places = [top("vfsv1") / "data"]
+    places = [top("vfsv1") / "data", *([top("btrfs") / "sub" / "data"] if "btrfs" in kinds() else [])]
     for name, (ctid, _, _) in CONTAINERS.items():
         vzhost.vzctl("mount", ctid, check=0)
         places.append(tree_of(name) / "data")
@@ -311,11 +407,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("what", choices=("crash", "cost"))
+    parser.add_argument("what", choices=("crash", "cost", "calls"))
     parser.add_argument("kernel", nargs="?", default="uml")
     parser.add_argument("values", nargs="*", metavar="COUNT")
     options = parser.parse_args()
-    results = (crash if options.what == "crash" else cost_of)(options)
+    results = {"crash": crash, "cost": cost_of, "calls": calls_of}[options.what](options)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0

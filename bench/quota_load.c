@@ -2,8 +2,10 @@
 /* Files for bench/quota.py, in the directory that is the working directory.
  *   fill COUNT SIZE   so many files of SIZE bytes, 100 in a directory, each directory of one of 16 users
  *   scan              stat of every inode, bytes and inodes added up for each user, as a quota scan does it: "FILES BYTES"
- *   work COUNT SIZE   makes COUNT files, appends to each four times, removes them; for each of it, with what is written to the
- *                     disk in the end, a line "STEP SECONDS BUSY", BUSY without the time in which no CPU had anything to do
+ *   work COUNT SIZE   makes COUNT files, appends to each four times, removes them; makes a quarter of them at once with its
+ *                     SIZE bytes, each fsynced; and writes 64 MiB to one file. For each of it, with what is written to the disk
+ *                     in the end, a line "STEP SECONDS BUSY WRITES KIB": BUSY the time for which tasks and kernel threads ran,
+ *                     and what the disk was given
  *   busy              creates, appends, renames and removes for ever; a line per 100
  */
 #define _GNU_SOURCE
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +24,8 @@
 #define FIRST_USER 100000
 #define PER_DIRECTORY 100
 #define APPENDS 4
+#define SYNCED 4
+#define STREAM 1024
 
 static char block[65536];
 
@@ -86,47 +91,115 @@ static int add(const char *path, const struct stat *st, int flag, struct FTW *ft
 	return 0;
 }
 
-/* Seconds in which a CPU was idle or waited for a disk, of all CPUs. */
-static double idle(void)
+/* Seconds that all CPUs ran tasks, kernel threads among them; by the tick where the scheduler keeps no statistics. */
+static double ran(void)
 {
-	FILE *file = fopen("/proc/stat", "r");
-	double nothing = 0, waiting = 0;
+	FILE *file;
+	char line[512];
+	double sum = 0, nothing = 0, waiting = 0;
+	unsigned long long one;
 
+	/* A task is added up when it leaves its CPU: this one, and those that finish what it gave them. */
+	usleep(1000);
+	file = fopen("/proc/schedstat", "r");
+	if (file) {
+		while (fgets(line, sizeof(line), file))
+			if (sscanf(line, "cpu%*u %*u %*u %*u %*u %*u %*u %llu", &one) == 1)
+				sum += one / 1e9;
+		fclose(file);
+		return sum;
+	}
+	file = fopen("/proc/stat", "r");
 	must(file && fscanf(file, "cpu %*f %*f %*f %lf %lf", &nothing, &waiting) == 2, "/proc/stat");
 	fclose(file);
-	return (nothing + waiting) / sysconf(_SC_CLK_TCK);
+	return now() * sysconf(_SC_NPROCESSORS_ONLN) - (nothing + waiting) / sysconf(_SC_CLK_TCK);
 }
 
-static void step(const char *what, double since[2])
+/* What was written to the disk of the working directory: requests, KiB. */
+static void written(double out[2])
 {
-	double wall = now() - since[0], busy = wall * sysconf(_SC_NPROCESSORS_ONLN) - (idle() - since[1]);
+	char path[64];
+	struct stat st;
+	FILE *file;
 
-	printf("%s %.6f %.6f\n", what, wall, busy);
-	since[0] = now();
-	since[1] = idle();
+	must(stat(".", &st) == 0, "stat");
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
+	file = fopen(path, "r");
+	must(file && fscanf(file, "%*u %*u %*u %*u %lf %*u %lf", &out[0], &out[1]) == 2, path);
+	fclose(file);
+	out[1] /= 2;
+}
+
+struct moment {
+	double wall, ran, disk[2];
+};
+
+static struct moment this_moment(void)
+{
+	struct moment m;
+
+	m.ran = ran();
+	written(m.disk);
+	m.wall = now();
+	return m;
+}
+
+/* The end of a step: with what it left to be written. Returns the beginning of the next one. */
+static struct moment step(const char *what, struct moment since)
+{
+	int fd = open(".", O_RDONLY | O_DIRECTORY);
+	double wall, disk[2];
+
+	must(fd >= 0 && syncfs(fd) == 0, "syncfs");
+	close(fd);
+	wall = now() - since.wall;
+	written(disk);
+	printf("%s %.6f %.6f %.0f %.0f\n", what, wall, ran() - since.ran, disk[0] - since.disk[0], disk[1] - since.disk[1]);
+	return this_moment();
+}
+
+static void remove_files(long count)
+{
+	char name[32];
+
+	for (long i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%ld", i);
+		must(unlink(name) == 0, name);
+	}
 }
 
 static void work(long count, size_t size)
 {
 	char name[32];
-	double since[2] = {now(), idle()};
+	struct moment since = this_moment();
+	int fd;
 
-	for (int phase = 0; phase < 2 + APPENDS; phase++) {
+	for (int phase = 0; phase < 1 + APPENDS; phase++) {
 		for (long i = 0; i < count; i++) {
 			snprintf(name, sizeof(name), "%ld", i);
-			if (phase == 1 + APPENDS)
-				must(unlink(name) == 0, name);
-			else
-				write_file(name, phase ? O_APPEND : O_CREAT | O_EXCL, phase ? size : 0);
+			write_file(name, phase ? O_APPEND : O_CREAT | O_EXCL, phase ? size : 0);
 		}
-		if (phase == 0 || phase >= APPENDS) {
-			int fd = open(".", O_RDONLY | O_DIRECTORY);
-
-			must(fd >= 0 && syncfs(fd) == 0, "syncfs");
-			close(fd);
-			step(phase == 0 ? "create" : phase == APPENDS ? "append" : "unlink", since);
-		}
+		if (phase == 0 || phase == APPENDS)
+			since = step(phase == 0 ? "create" : "append", since);
 	}
+	remove_files(count);
+	since = step("unlink", since);
+	for (long i = 0; i < count / SYNCED; i++) {
+		snprintf(name, sizeof(name), "%ld", i);
+		fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+		must(fd >= 0 && write(fd, block, size) == (ssize_t)size && fsync(fd) == 0, "a synced file");
+		close(fd);
+	}
+	step("synced", since);
+	remove_files(count / SYNCED);
+	sync();
+	since = this_moment();
+	fd = open("stream", O_WRONLY | O_CREAT | O_EXCL, 0644);
+	for (int i = 0; i < STREAM; i++)
+		must(fd >= 0 && write(fd, block, sizeof(block)) == sizeof(block), "stream");
+	close(fd);
+	step("stream", since);
+	must(unlink("stream") == 0, "stream");
 }
 
 static void busy(void)
