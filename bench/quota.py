@@ -16,8 +16,8 @@ quotas, under a limit for the project, and under such for the project, himself a
 pairs. In QEMU the clock counts instructions (tests/lab/run --accel icount); the CPU's time is that of all tasks, with those of the
 kernel that write to the disk.
 
-calls: what system calls take that kmod/patches change, in nanoseconds; of a kernel with them and of one without, for which
-VZ_PATCHES names a directory with a shorter series.
+calls: what system calls of quotas take, in nanoseconds; what kmod/patches change is to be compared with what a kernel without them
+does (VZ_PATCHES may name a directory with a shorter series). Of user-mode Linux it is mostly the way into its kernel.
 
 The guests are emulated: compare figures of one run with each other, not with those of real machines.
 """
@@ -341,11 +341,14 @@ def crash(options):
     return results
 
 
+def counted(kernel):
+    return () if kernel.startswith("uml") else ("--accel", "icount", "--cpus", "1")
+
+
 def cost_of(options):
-    accel = () if options.kernel.startswith("uml") else ("--accel", "icount", "--cpus", "1")
     count = (options.values or ["2000"])[0]
     with disk_files(1) as disks:
-        taken = follow(boot(options.kernel, disks, "cost", count, options.rounds, options=accel))
+        taken = follow(boot(options.kernel, disks, "cost", count, options.rounds, options=counted(options.kernel)))
     results = {}
     for key, levels in taken.items():
         results[key] = {"all": levels}
@@ -364,7 +367,7 @@ def cost_of(options):
 
 def calls_of(options):
     with disk_files(1) as disks:
-        taken = follow(boot(options.kernel, disks, "calls", options.rounds))
+        taken = follow(boot(options.kernel, disks, "calls", options.rounds, options=counted(options.kernel)))
     for key, values in taken.items():
         low, middle, high = statistics.quantiles(values, n=4)
         say(f"  {key:45} {middle:9.0f} ns (half of them {low:.0f} to {high:.0f}, least {min(values):.0f})")
