@@ -20,7 +20,7 @@ struct Size {
   const char* map;
   unsigned long long bytes;
 };
-constexpr Size kSizes[] = {{"vz_ub_file", 8192}, {"vz_ub_sock", 32768}, {"vz_ub_flock", 65536}};
+constexpr Size kSizes[] = {{"vz_ub_file", 8192}, {"vz_ub_sock", 32768}, {"vz_ub_flock", 65536}, {"vz_ub_shm", 65536}};
 constexpr unsigned long long kLeast = 16384, kMost = 1 << 22;
 
 unsigned entries_for(unsigned long long bytes) {

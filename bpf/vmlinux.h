@@ -255,6 +255,7 @@ struct folio___memdesc {
 
 struct pt_regs {
   unsigned long bx;
+  unsigned long dx;
   unsigned long cx;
   unsigned long r10;
   unsigned long si;
@@ -272,6 +273,11 @@ struct super_block {
 struct inode {
   u32 i_rdev;
   struct super_block* i_sb;
+};
+
+struct shmem_inode_info {
+  unsigned long flags;
+  struct inode vfs_inode;
 };
 
 struct file_operations {

@@ -271,7 +271,9 @@ static void vz_ub_add_memory_stat(const char *text, struct vz_ub_set *set)
 
 	vz_ub_hold(&row[VZ_UB_KMEMSIZE], vz_host_value(text, "kernel "), 0);
 	vz_ub_hold(&row[VZ_UB_LOCKEDPAGES], vz_host_value(text, "unevictable ") / VZ_UB_PAGE, 0);
-	vz_ub_hold(&row[VZ_UB_SHMPAGES], vz_host_value(text, "shmem ") / VZ_UB_PAGE, 0);
+	/* A program counts those, too: in swap as well, and for who made them. */
+	if (!row[VZ_UB_SHMPAGES].maxheld)
+		vz_ub_hold(&row[VZ_UB_SHMPAGES], vz_host_value(text, "shmem ") / VZ_UB_PAGE, 0);
 	vz_ub_hold(&row[VZ_UB_DCACHESIZE], vz_host_value(text, "slab_reclaimable "), 0);
 }
 

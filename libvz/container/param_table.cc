@@ -41,8 +41,10 @@ constexpr Param kParams[] = {
     {"PRIVVMPAGES", "--privvmpages", "BAR[:LIM]", Kind::pages, Applies::online, "Beancounters",
      "Private memory that processes may map, in pages or with a suffix, whether it is used or not. Default: unlimited, "
      "or what --vm_overcommit says. Needs the BPF programs of vzctl vswap start; refused without them."},
-    {"SHMPAGES", "--shmpages", "BAR[:LIM]", Kind::pages, Applies::not_enforced, "Beancounters",
-     "Shared memory (IPC, anonymous shared mappings, tmpfs) in pages or with a suffix."},
+    {"SHMPAGES", "--shmpages", "BAR[:LIM]", Kind::pages, Applies::online, "Beancounters",
+     "Shared memory (IPC, anonymous shared mappings, tmpfs, memfd) in pages or with a suffix, in RAM or in swap. "
+     "Beyond "
+     "it shmget(2) and mmap(2) fail with ENOMEM, writing with ENOSPC." VZ_BY_PROGRAM},
     {"NUMPROC", "--numproc", "BAR[:LIM]", Kind::count, Applies::online, "Beancounters",
      "Most processes and threads in the container. Both numbers are usually the same; at least 8 are needed to boot.",
      1},

@@ -156,6 +156,15 @@ class Limits(vzhost.HostTest):
         vzctl("set", ctid, "--numfile", "unlimited", "--save", check=0)
         self.assertEqual(rows(ctid)["numfile"]["limit"], UNLIMITED, "to lift a limit is never refused")
 
+    def test_shared_memory_is_refused_where_no_program_limits_it(self):
+        if limited("shmpages"):
+            self.skipTest("this host limits shmpages")
+        ctid = self.start()
+        refused = vzctl("set", ctid, "--shmpages", "100")
+        self.assertRc(refused, 171)
+        self.assertIn("its BPF program is not loaded", refused.err)
+        self.assertEqual(rows(ctid)["shmpages"]["limit"], UNLIMITED)
+
     def test_a_configuration_of_openvz_starts_with_a_warning(self):
         ctid = self.create()
         path = pathlib.Path(f"/etc/vz/conf/{ctid}.conf")

@@ -34,7 +34,7 @@ ROWS = ("kmemsize lockedpages privvmpages shmpages dummy4 numproc physpages vmgu
         "dummy22 numiptent swappages").split()
 UNLIMITED = (1 << 63) - 1
 EAGAIN, ENOMEM, ENFILE, ENOSPC, ENOLCK, ENOBUFS = 11, 12, 23, 28, 37, 105
-COUNTED = "numfile numtcpsock numothersock numflock numpty".split()
+COUNTED = "numfile numtcpsock numothersock numflock numpty shmpages".split()
 BEGAN = time.strftime("%Y-%m-%dT%H:%M:%S")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -149,7 +149,8 @@ class Limits(Programs):
     KINDS = (("file", "numfile", 1, ENFILE), ("tcp", "numtcpsock", 1, ENOBUFS), ("udp", "numothersock", 1, ENOBUFS),
              ("unix", "numothersock", 1, ENOMEM), ("pair", "numothersock", 2, ENOMEM),
              ("netlink", "numothersock", 1, ENOMEM), ("posix", "numflock", 1, ENOLCK), ("flock", "numflock", 1, ENOLCK),
-             ("pty", "numpty", 1, ENOSPC), ("signal", "numsiginfo", 1, EAGAIN))
+             ("pty", "numpty", 1, ENOSPC), ("signal", "numsiginfo", 1, EAGAIN), ("sysv", "shmpages", 1, ENOMEM),
+             ("shared", "shmpages", 1, ENOMEM), ("memfd", "shmpages", 1, ENOSPC), ("page", "shmpages", 1, ENOSPC))
 
     def check(self, kind, row, each, error, threads):
         container = self.container()
@@ -468,6 +469,180 @@ input()
         answers = {int(reader.communicate(timeout=120)[0]) for reader in readers}
         self.assertLessEqual(answers, {0, 16})  # EBUSY
         self.assertEqual(refresh(), 0)
+
+
+SHARED = """
+import ctypes, mmap, os, random, sys
+libc = ctypes.CDLL(None, use_errno=True)
+random.seed(int(sys.argv[1]))
+files, sized, touched, refused = [], [], [], 0
+
+def truth():
+    return (sum(os.fstat(fd).st_blocks // 8 for fd in files) + sum(len(memory) // 4096 for memory in sized)
+            + sum(len(pages) for _, pages in touched))
+
+def operate():
+    what, page, pages = random.randrange(10), random.randrange(64), random.randrange(1, 6)
+    if what == 0:
+        files.append(os.memfd_create("ub"))
+    elif what == 1 and len(files) > 6:
+        os.close(files.pop(random.randrange(len(files))))
+    elif what == 2:
+        sized.append(mmap.mmap(-1, pages * 4096))
+    elif what == 3 and len(sized) > 6:
+        sized.pop(random.randrange(len(sized))).close()
+    elif what == 4 and sys.argv[2] == "fault":
+        memory = mmap.mmap(-1, 65536, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x4000)  # MAP_NORESERVE
+        mine = {random.randrange(16) for _ in range(pages)}
+        for number in mine:
+            memory[number * 4096] = 1
+        touched.append((memory, mine))
+        if len(touched) > 4:
+            touched.pop(0)[0].close()
+    elif files:
+        fd = random.choice(files)
+        if what == 5:
+            os.ftruncate(fd, page * 4096 + random.randrange(4096))
+        elif what == 6:
+            libc.fallocate(fd, 3, ctypes.c_long(page * 4096), ctypes.c_long(pages * 4096))  # a hole
+        elif what == 7:
+            os.posix_fallocate(fd, page * 4096, pages * 4096)
+        elif what == 8 and os.fork() == 0:
+            try:
+                os.pwrite(fd, b"x", page * 4096)
+            except OSError:
+                pass
+            os._exit(0)
+        elif what == 8:
+            os.wait()
+        else:
+            os.pwrite(fd, bytes(pages * 4096), page * 4096)
+
+for line in sys.stdin:
+    for _ in range(int(line)):
+        try:
+            operate()
+        except OSError as error:
+            if error.errno not in (12, 28):
+                raise
+            refused += 1
+    print(truth(), refused, flush=True)
+"""
+
+
+class Shared(Programs):
+    """Pages of shared memory: of segments and shared mappings their size, of files what they have."""
+
+    def random(self, *words):
+        container = self.container()
+        child = container.spawn(sys.executable, "-c", SHARED, *words)
+        return container, child
+
+    def ask(self, child, operations):
+        child.stdin.write(f"{operations}\n")
+        child.stdin.flush()
+        return [int(word) for word in child.stdout.readline().split()]
+
+    def compare(self, seed, *limit):
+        container, child = self.random(seed, "write" if limit else "fault")
+        container.limits(**({"shmpages": limit[0]} if limit else {}))
+        refused = 0
+        for part in range(5):
+            expected, refused = self.ask(child, 400)
+            if part % 2:
+                container.reclaim(64 * MIB)  # what is in swap is held as before
+            self.assertEqual(container.held("shmpages"), expected)
+        self.assertEqual(container.uncounted, 0)
+        row = container.row("shmpages")
+        child.communicate()
+        self.nothing_held(container)
+        return row, refused
+
+    def test_random(self):
+        row, refused = self.compare(1)
+        self.assertEqual((row.failcnt, refused), (0, 0))
+        self.assertGreater(row.maxheld, 100)
+
+    def test_random_at_the_limit(self):
+        row, refused = self.compare(2, 60)
+        self.assertGreater(refused, 20)
+        self.assertGreaterEqual(row.failcnt, refused)  # those of children, too
+        self.assertLessEqual(row.maxheld, 60)
+
+    def test_a_fault_beyond_the_limit(self):
+        container = self.container()
+        code = """
+import mmap
+memory = mmap.mmap(-1, 1 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | 0x4000)
+for page in range(256):
+    memory[page * 4096] = 1
+    print(page, flush=True)
+"""
+        container.limits(shmpages=25)
+        status, out = container.run(sys.executable, "-c", code)
+        self.assertEqual((status, out.split()[-1]), (-7, "24"))  # SIGBUS
+        self.assertEqual((container.row("shmpages").maxheld, container.row("shmpages").failcnt), (25, 1))
+        self.nothing_held(container)
+
+    def test_a_full_file_system(self):
+        """What the file system refuses is neither held nor a refusal of ours."""
+        container = self.container()
+        mounted = pathlib.Path("/tmp/ub_tmpfs")
+        mounted.mkdir(exist_ok=True)
+        run(["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", mounted], check=0)
+        try:
+            status, _ = container.run("dd", "if=/dev/zero", f"of={mounted}/file", "bs=4k", "count=60", "status=none")
+            self.assertNotEqual(status, 0)
+            self.assertEqual((mounted / "file").stat().st_blocks, 20 * 8)
+            self.assertEqual((container.held("shmpages"), container.row("shmpages").failcnt), (20, 0))
+            (mounted / "file").unlink()
+            self.assertEqual(container.held("shmpages"), 0)
+        finally:
+            run(["umount", mounted], check=0)
+
+    def test_more_than_there_can_be(self):
+        """What the kernel itself refuses was never held."""
+        container = self.container()
+        code = """
+import mmap
+try:
+    mmap.mmap(-1, 1 << 45)
+except OSError as error:
+    print(error.errno)
+"""
+        self.assertEqual(container.run(sys.executable, "-c", code), (0, f"{ENOMEM}\n"))
+        row = container.row("shmpages")
+        self.assertEqual((row.held, row.maxheld, row.failcnt), (0, 0, 0))
+
+    def test_below_what_is_held(self):
+        container = self.container()
+        _, child = container.fill("page", 30, 1)
+        container.limits(shmpages=10)
+        self.assertEqual(container.held("shmpages"), 30)
+        for kind, error in (("shared", ENOMEM), ("memfd", ENOSPC)):
+            self.assertEqual(container.fill(kind, 5, 1)[0], [0, 5, error, 0])
+        child.communicate()
+        wait_for(lambda: container.held("shmpages") == 0)
+        self.assertEqual(container.fill("shared", 20, 1)[0][:2], [10, 10])
+
+    def test_who_made_it_pays(self):
+        """Whoever writes into a file of the container: the container pays. A file of somebody else costs it nothing."""
+        container = self.container()
+        child = container.spawn(sys.executable, "-c", "import os; fd = os.memfd_create('ub'); os.write(fd, bytes(4096)); "
+                                "print(fd, flush=True); input()")
+        fd = int(child.stdout.readline())
+        with open(f"/proc/{child.pid}/fd/{fd}", "r+b", buffering=0) as file:
+            file.write(bytes(5 * 4096))
+            self.assertEqual(container.held("shmpages"), 5)
+            child.communicate("\n")
+            self.assertEqual(container.held("shmpages"), 5)
+        self.nothing_held(container)
+
+    def test_in_a_namespace_of_its_own(self):
+        container = self.container()
+        container.limits(shmpages=7)
+        child = container.spawn("unshare", "--user", "--map-root-user", "--ipc", WORKER, "fill", "sysv", 10, 1)
+        self.assertEqual(child.stdout.readline().split(), ["7", "3", str(ENOMEM), "0"])
 
 
 def numbers_of(container):

@@ -4,7 +4,7 @@
  *
  * ub_worker fill KIND TRIES THREADS     TRIES times in each thread; "MADE REFUSED ERRNO OTHER" when all have ended, then
  *                                       waits for a line and ends. KIND: file tcp udp unix pair netlink posix flock pty
- *                                       signal
+ *                                       signal, and pages of shared memory: sysv shared memfd page
  * ub_worker nested KIND TRIES THREADS   the same, but each thread may run before the one that made things just now is done
  * ub_worker connect PORT TRIES          so many connections to 127.0.0.1:PORT, then as above
  * ub_worker listen                      "PORT 0 0 0", then as above; accepts nothing
@@ -28,13 +28,14 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static int lock_file = -1;
+static int lock_file = -1, page_file = -1;
 
 static int open_lock_file(void)
 {
@@ -42,6 +43,34 @@ static int open_lock_file(void)
 
 	snprintf(path, sizeof(path), "/tmp/ub_locks.%d", getpid());
 	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+/* A segment that goes with the last process that has it. */
+static int make_segment(void)
+{
+	int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+
+	if (id < 0)
+		return -1;
+	if (shmat(id, NULL, 0) == (void *)-1) {
+		perror("ub_worker: shmat");
+		exit(2);
+	}
+	shmctl(id, IPC_RMID, NULL);
+	return 0;
+}
+
+/* A page of a file that only memory has; -1: closed, if it was made for that page. */
+static int make_page(int fd, int number, int own)
+{
+	static const char page[4096];
+	int done = pwrite(fd, page, sizeof(page), 4096L * number) == sizeof(page) ? 0 : -1;
+	int error = errno;
+
+	if (done && own)
+		close(fd);
+	errno = error;
+	return done;
 }
 
 /* A descriptor, or 0 for what has none, or -1. Things are kept until the process ends. */
@@ -65,6 +94,14 @@ static int make(const char *kind, int number)
 		return open("/dev/ptmx", O_RDWR | O_NOCTTY);
 	if (!strcmp(kind, "signal"))
 		return sigqueue(getpid(), SIGRTMIN, (union sigval){.sival_int = number});
+	if (!strcmp(kind, "sysv"))
+		return make_segment();
+	if (!strcmp(kind, "shared"))
+		return mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+	if (!strcmp(kind, "memfd"))
+		return make_page(memfd_create("ub", MFD_CLOEXEC), 0, 1);
+	if (!strcmp(kind, "page"))
+		return make_page(page_file, number, 0);
 	if (!strcmp(kind, "posix")) {
 		struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 2L * number, .l_len = 1};
 
@@ -148,6 +185,7 @@ static int run_fill(int threads)
 	sigset_t blocked;
 
 	lock_file = open_lock_file();
+	page_file = memfd_create("ub_pages", MFD_CLOEXEC);
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGRTMIN);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);

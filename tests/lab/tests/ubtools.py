@@ -48,7 +48,7 @@ class Refused(vzhost.HostTest):
         inside = Inside.__new__(Inside)
         program = tries(code, count)
         # What is imported inside would stay open as long as it is mapped, and count.
-        inside.process = subprocess.Popen([sys.executable, "-c", "import os,sys,errno,socket,fcntl,tempfile\n"
+        inside.process = subprocess.Popen([sys.executable, "-c", "import os,sys,errno,socket,fcntl,tempfile,mmap\n"
                                            "tempfile.TemporaryFile(dir='/dev/shm')\nsys.stdin.readline()\n" + program +
                                            "\nsys.stdin.readline()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(inside.end)
@@ -113,6 +113,9 @@ class Refused(vzhost.HostTest):
 
     def test_locks(self):
         self.exact("numflock", "f=tempfile.TemporaryFile(dir='/dev/shm')\n  fcntl.flock(f,fcntl.LOCK_EX)\n  return f", "ENOLCK")
+
+    def test_shared_memory(self):
+        self.exact("shmpages", "return mmap.mmap(-1,4096)", "ENOMEM")
 
     def test_terminals(self):
         self.exact("numpty", "return os.open('/dev/ptmx',os.O_RDWR|os.O_NOCTTY)", "ENOSPC")
