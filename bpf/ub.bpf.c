@@ -485,15 +485,22 @@ int ub_task_exit(void* ctx) {
 
 /*
  * No program sees all ways in which a signal leaves its queue. So what is asked for is added up, and when that seems
- * too much, what there is gets counted. Refused is only what may be: signals that come with a value, from user space.
+ * too much, what there is gets counted. Refused is only what may be: real-time signals from user space, other than by
+ * kill(2). Without room in its queue the kernel delivers those without their information, which nobody here can ask
+ * for.
  */
+static __always_inline bool may_be_refused(struct kernel_siginfo* info, int sig) {
+  return sig >= SIGRTMIN && BPF_CORE_READ(info, si_code) != SI_USER;
+}
+
 SEC("lsm/task_kill")
 int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginfo* info, int sig, void* cred, int ret) {
   __u64 *sending, container, bound, before, now;
+  bool refusable = may_be_refused(info, sig);
   struct begun* mine;
   struct vz_ub* ub;
 
-  if (ret || sig < SIGRTMIN || BPF_CORE_READ(info, si_code) == SI_USER) return ret;
+  if (ret || sig <= 0) return ret;
   container = home_of(target);
   bound = container ? bound_of(container, VZ_UB_NUMSIGINFO, HARD) : VZ_UB_UNLIMITED;
   ub = bpf_map_lookup_elem(&vz_ub, &container);
@@ -503,7 +510,7 @@ int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginf
   if (!mine || !sending) return 0;
   if (mine->signal_container) end_sending(mine);
   before = ub->held[VZ_UB_NUMSIGINFO];
-  if (before >= bound) {
+  if (refusable && before >= bound) {
     now = *sending; /* first: they may get into a queue while it is counted, and are too many then, not too few */
     now += signals_in(container);
     __sync_val_compare_and_swap(&ub->held[VZ_UB_NUMSIGINFO], before, now);
@@ -511,6 +518,10 @@ int BPF_PROG(ub_siginfo_charge, struct task_struct* target, struct kernel_siginf
   __sync_fetch_and_add(sending, 1);
   mine->signal_container = container;
   mine->signal = sig;
+  if (!refusable) {
+    __sync_fetch_and_add(&ub->held[VZ_UB_NUMSIGINFO], 1);
+    return 0;
+  }
   if (add_below(&ub->held[VZ_UB_NUMSIGINFO], bound, 1, &now)) return 0;
   end_sending(mine);
   refuse(ub, container, VZ_UB_NUMSIGINFO);

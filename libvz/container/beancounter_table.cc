@@ -56,7 +56,7 @@ constexpr UbResource kTable[] = {
     {Ub::numpty, "numpty", "NUMPTY", U::objects, "ub_pty_charge", "BPF: ``lsm/file_open`` of ``ptmx``", "entries of its devpts",
      L::program, nullptr, "BPF: ``lsm/file_open`` of ``ptmx``", ENOSPC},
     {Ub::numsiginfo, "numsiginfo", "NUMSIGINFO", U::objects, "ub_siginfo_charge", "BPF, when it is read: signal queues of all tasks", "``SigQ`` in ``/proc/PID/status``, once per user",
-     L::program, nullptr, "BPF: ``lsm/task_kill``; real-time signals with a value", EAGAIN},
+     L::program, nullptr, "BPF: ``lsm/task_kill``; real-time signals, but those of ``kill(2)``, which count and may not fail", EAGAIN},
     {Ub::tcpsndbuf, "tcpsndbuf", "TCPSNDBUF", U::bytes, "ub_sock_create", "BPF, when it is read: all sockets of the container", kSockDiag,
      L::nothing, nullptr, kInRam, 0},
     {Ub::tcprcvbuf, "tcprcvbuf", "TCPRCVBUF", U::bytes, "ub_sock_create", "BPF, when it is read: all sockets of the container", kSockDiag,

@@ -239,6 +239,36 @@ class Limits(Programs):
         self.assertEqual((made, refused), (10, 10))
         third.communicate()
 
+    def test_a_kill_is_never_refused(self):
+        """kill(2) may not fail for want of memory, whatever the signal. What it puts into the queue counts."""
+        container = self.container()
+        container.limits(numsiginfo=20)
+        code = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN, signal.SIGUSR1])
+def queue():
+    return ctypes.get_errno() if libc.sigqueue(os.getpid(), signal.SIGRTMIN, ctypes.c_void_p(1)) else 0
+for _ in range(30):
+    os.kill(os.getpid(), signal.SIGRTMIN)
+    os.kill(os.getpid(), signal.SIGUSR1)
+print(queue(), flush=True)
+input()
+for _ in range(11):
+    signal.sigtimedwait([signal.SIGRTMIN], 0)
+print(*[queue() for _ in range(3)], flush=True)
+input()
+"""
+        child = container.spawn(sys.executable, "-c", code)
+        self.assertEqual(child.stdout.readline().strip(), str(EAGAIN))
+        self.assertEqual((refresh(), container.held("numsiginfo"), container.row("numsiginfo").failcnt), (0, 31, 1))
+        child.stdin.write("\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline().split(), [str(EAGAIN)] * 3)
+        self.assertEqual((refresh(), container.held("numsiginfo")), (0, 20))
+        child.communicate("\n")
+        self.assertEqual((refresh(), container.held("numsiginfo")), (0, 0))
+
     def test_raised_at_once(self):
         container = self.container()
         container.limits(numtcpsock=3)
