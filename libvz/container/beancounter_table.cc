@@ -35,7 +35,7 @@ constexpr UbResource kTable[] = {
     {Ub::kmemsize, "kmemsize", "KMEMSIZE", U::bytes, nullptr, "``memory.stat`` kernel", "cgroup v2: the same; v1: ``memory.kmem.usage_in_bytes``",
      L::nothing, nullptr, kInRam, 0},
     {Ub::lockedpages, "lockedpages", "LOCKEDPAGES", U::pages, nullptr, "``memory.stat`` unevictable", "the same",
-     L::nothing, nullptr, "6.12 has no hook that may refuse ``mlock(2)``; ``ulimit -l`` bounds each process inside, ``--ram`` all", 0},
+     L::nothing, nullptr, "no hook is in ``mlock(2)``; 7.2 lets programs refuse its 64-bit entry, but not the one of ``int 0x80``; ``ulimit -l`` bounds each process inside, ``--ram`` all", 0},
     {Ub::privvmpages, "privvmpages", "PRIVVMPAGES", U::pages, "privvm_limit", "BPF: ``VmData`` of all address spaces", "sum of ``VmData`` in ``/proc/PID/status``",
      L::program, nullptr, "BPF: ``security_vm_enough_memory_mm``", ENOMEM},
     {Ub::shmpages, "shmpages", "SHMPAGES", U::pages, "ub_shm_charge", "BPF: ``shmem_inode_acct_blocks``, ``__shmem_file_setup``", "``memory.stat`` shmem",

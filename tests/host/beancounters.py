@@ -165,6 +165,14 @@ class Limits(vzhost.HostTest):
         self.assertIn("its BPF program is not loaded", refused.err)
         self.assertEqual(rows(ctid)["shmpages"]["limit"], UNLIMITED)
 
+    def test_locked_memory_is_refused_everywhere(self):
+        ctid = self.start()
+        before = rows(ctid)["lockedpages"]["limit"]
+        refused = vzctl("set", ctid, "--lockedpages", "100")
+        self.assertRc(refused, 171)
+        self.assertIn("int 0x80", refused.err)
+        self.assertEqual(rows(ctid)["lockedpages"]["limit"], before)
+
     def test_a_configuration_of_openvz_starts_with_a_warning(self):
         ctid = self.create()
         path = pathlib.Path(f"/etc/vz/conf/{ctid}.conf")

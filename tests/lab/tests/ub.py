@@ -793,6 +793,45 @@ signal.pause()
         entries.delete(container.id)
 
 
+class Locked(Programs):
+    """Why lockedpages has no limit: should one of these fail, a kernel has learnt something, and there can be one."""
+    MODIFY_RETURN = 26  # enum bpf_attach_type
+    CALLS = ("mlock", "mlock2", "mlockall")
+
+    def test_no_program_may_refuse_what_enters_by_int_0x80(self):
+        self.assertTrue(vzbpf.loads("security_vm_enough_memory_mm", self.MODIFY_RETURN))
+        for call in self.CALLS:
+            self.assertFalse(vzbpf.loads(f"__ia32_sys_{call}", self.MODIFY_RETURN), call)
+
+    def test_no_hook_is_called(self):
+        """By a process that may lock as much as it likes, and by one that has a bound and is below it."""
+        tracing = pathlib.Path("/sys/kernel/tracing")
+        if not (tracing / "trace").exists():
+            run(["mount", "-t", "tracefs", "tracefs", tracing], check=0)
+        for memlock in ("unlimited", "67108864"):
+            with self.subTest(memlock):
+                container = self.container()
+                child = container.spawn("prlimit", f"--memlock={memlock}", "setpriv", "--bounding-set", "-ipc_lock",
+                                        WORKER, "lock", tracing / "trace_marker")
+                (tracing / "trace").write_text("\n")
+                (tracing / "tracing_on").write_text("1")
+                (tracing / "set_ftrace_filter").write_text("security_*")
+                (tracing / "set_ftrace_pid").write_text(str(child.pid))
+                self.addCleanup((tracing / "set_ftrace_pid").write_text, "\n")
+                self.addCleanup((tracing / "set_ftrace_filter").write_text, "\n")
+                self.addCleanup((tracing / "current_tracer").write_text, "nop")
+                (tracing / "current_tracer").write_text("function")
+                child.communicate("\n", timeout=120)
+                (tracing / "tracing_on").write_text("0")
+                self.assertEqual(child.returncode, 0)
+                trace = (tracing / "trace").read_text()
+                self.assertIn("security_", trace)  # it does trace
+                calls = trace.split("ub begins")[1].split("ub ends")[0]
+                found = set(re.findall(r"security_\w+", calls))
+                # those of writing the second mark
+                self.assertLessEqual(found, {"security_file_permission"}, calls)
+
+
 class Rules(Programs):
     """Rules of packet filters in the network namespace of the container's first process."""
 

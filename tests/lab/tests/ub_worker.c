@@ -8,6 +8,7 @@
  * ub_worker nested KIND TRIES THREADS   the same, but each thread may run before the one that made things just now is done
  * ub_worker connect PORT TRIES          so many connections to 127.0.0.1:PORT, then as above
  * ub_worker listen                      "PORT 0 0 0", then as above; accepts nothing
+ * ub_worker lock MARKER                waits for a line, locks memory in all ways and writes to MARKER before and after
  * ub_worker mix CONTROL MAILBOX SEED LOCKFILE GROUP...   random operations as long as the control page says so
  */
 #define _GNU_SOURCE
@@ -236,6 +237,24 @@ static int run_listen(void)
 	fill.made = ntohs(address.sin_port);
 	say_and_wait();
 	return 0;
+}
+
+/* Nothing but these calls between the two marks. */
+static int run_lock(const char *path)
+{
+	static char memory[65536] __attribute__((aligned(4096)));
+	int marker = open(path, O_WRONLY | O_CLOEXEC), failed;
+	char line[16];
+
+	if (marker < 0 || read(0, line, 1) != 1)
+		return 2;
+	(void)!write(marker, "ub begins", 9);
+	failed = mlock(memory, 4096) || mlock2(memory, sizeof(memory), MLOCK_ONFAULT) || munlock(memory, sizeof(memory)) ||
+		 mlockall(MCL_CURRENT);
+	(void)!write(marker, "ub ends", 7);
+	if (failed)
+		perror("ub_worker: mlock");
+	return failed;
 }
 
 /* mix ------------------------------------------------------------------------------------------------------------ */
@@ -624,6 +643,8 @@ int main(int argc, char **argv)
 	}
 	if (argc >= 2 && !strcmp(argv[1], "listen"))
 		return run_listen();
+	if (argc >= 3 && !strcmp(argv[1], "lock"))
+		return run_lock(argv[2]);
 	if (argc >= 6 && !strcmp(argv[1], "mix"))
 		return run_mix(argc - 2, argv + 2);
 	return 0;

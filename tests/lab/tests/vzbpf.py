@@ -86,6 +86,25 @@ def function_id(name):
     raise KeyError(name)
 
 
+def loads(function, attach_type, kind=26):
+    """Does the kernel take a program that does nothing and returns 0, of this kind (26: tracing), for that function?"""
+    code = ctypes.create_string_buffer(bytes([0xb7]) + bytes(7) + bytes([0x95]) + bytes(7))
+    name = ctypes.create_string_buffer(b"GPL")
+    try:
+        os.close(bpf(5, struct.pack("=IIQQ44xI36xI", kind, 2, ctypes.addressof(code), ctypes.addressof(name), attach_type,
+                                    function_id(function))))
+        return True
+    except OSError as error:
+        if error.errno not in (22, 1):
+            raise
+        return False
+
+
+def pin(fd, name):
+    path = ctypes.create_string_buffer(str(PINS / name).encode())
+    bpf(6, struct.pack("=QI", ctypes.addressof(path), fd))  # BPF_OBJ_PIN
+
+
 def hang_on(hook):
     """A program that does nothing, on a security hook; its link."""
     code = ctypes.create_string_buffer(bytes([0xb7]) + bytes(7) + bytes([0x95]) + bytes(7))
