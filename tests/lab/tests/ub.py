@@ -1120,6 +1120,39 @@ class Zz_Faults(Programs):
         self.assertEqual(container.fill("udp", 20, 1)[0][0], 20)
         self.assertEqual(container.held("numothersock"), 20)
 
+    def test_pins_of_an_earlier_set(self):
+        """Programs that this version no longer has go with the first load, whatever a load that was killed left of them;
+        what is counted stays."""
+        container = self.container()
+        _, child = container.fill("udp", 20, 1)
+        hook, older = vzbpf.function_id("bpf_lsm_file_open"), {}
+        for name in ("link_ub_file_before1", "link_ub_file_before2", "new_ub_file_before3", "link_ub_of_another_time"):
+            link = vzbpf.hang_on(hook)
+            vzbpf.pin(link, name)
+            os.close(link)
+            older[name] = vzbpf.program_of(PINS / name)
+        path = ctypes.create_string_buffer(str(PINS / "prog_ub_refresh").encode())
+        fd = bpf(7, struct.pack("=QI", ctypes.addressof(path), 0))
+        for name in ("prog_ub_walk", "next_ub_walk"):
+            vzbpf.pin(fd, name)
+        os.close(fd)
+        other = PINS.parent / "0"  # of another layout: none of our business
+        other.mkdir()
+        self.addCleanup(lambda: other.rmdir() if other.exists() else None)
+        before = {pin.name for pin in PINS.iterdir()} - set(older) - {"prog_ub_walk", "next_ub_walk"}
+        loaded = programs(vz_bpf("load"))
+        self.assertEqual({pin.name for pin in PINS.iterdir()}, before)
+        for name, number in older.items():
+            wait_for(lambda number=number: not vzbpf.program_lives(number), 60, f"the end of {name}")
+        wrong = {name: program["reason"] for name, program in loaded.items() if program["object"] == "ub"
+                 and not program["attached"] and not program["reason"].startswith("not needed")}
+        self.assertEqual(wrong, {})
+        self.assertTrue(other.exists())
+        self.assertEqual(container.held("numothersock"), 20)
+        container.limits(numothersock=25)
+        self.assertEqual(container.fill("udp", 10, 1)[0][:2], [5, 5])
+        child.communicate()
+
     def test_one_program_missing(self):
         (PINS / "link_ub_pty_charge").unlink()
         self.addCleanup(self.reload)
