@@ -216,6 +216,9 @@ void work(Pass& pass) {
 Result<std::uint64_t> assign_project(const ProjectPass& spec, const PassProgress& progress) {
   Pass pass{spec, {}, {}, {}};
   VZ_TRY(set_project(spec.scratch, {spec.project, true}));
+  // Of another project that entries inherit, of the container that this was copied from, say: no new entry could
+  // replace an old one there (EXDEV).
+  VZ_TRY(set_project(spec.tree, {0, false}));
   VZ_TRY(queue_dir(pass, spec.tree, ""));
   std::vector<std::jthread> threads;
   for (unsigned i = 0; i < std::max(1u, spec.threads); ++i) threads.emplace_back([&pass] { work(pass); });

@@ -22,7 +22,8 @@ struct ProjectPass {
 using PassProgress = std::function<bool(std::uint64_t inodes)>;
 
 // Symbolic links, FIFOs, sockets and devices, to which no id can be given, are replaced by new ones. The tree's own
-// directory gets its id last: one that has it is complete. Returns the number of inodes; Code::quota_set.
+// directory loses the id that it has first, and gets the new one last: one that has it is complete. Returns the number
+// of inodes; Code::quota_set.
 Result<std::uint64_t> assign_project(const ProjectPass& pass, const PassProgress& progress);
 
 }  // namespace vz
