@@ -1125,6 +1125,7 @@ class Zz_Faults(Programs):
         what is counted stays."""
         container = self.container()
         _, child = container.fill("udp", 20, 1)
+        _, pages = container.fill("page", 30, 1)
         hook, older = vzbpf.function_id("bpf_lsm_file_open"), {}
         for name in ("link_ub_file_before1", "link_ub_file_before2", "new_ub_file_before3", "link_ub_of_another_time"):
             link = vzbpf.hang_on(hook)
@@ -1149,8 +1150,11 @@ class Zz_Faults(Programs):
         self.assertEqual(wrong, {})
         self.assertTrue(other.exists())
         self.assertEqual(container.held("numothersock"), 20)
-        container.limits(numothersock=25)
+        container.limits(numothersock=25, shmpages=32)
         self.assertEqual(container.fill("udp", 10, 1)[0][:2], [5, 5])
+        self.assertEqual(container.fill("shared", 5, 1)[0][:2], [2, 3])
+        pages.communicate()
+        wait_for(lambda: container.held("shmpages") == 2)
         child.communicate()
 
     def test_one_program_missing(self):
