@@ -161,7 +161,8 @@ def state_map():
 
 
 def vz_bpf(*words, **kw):
-    return vzhost.run([VZ_BPF, *words], **kw)
+    # A load waits for the kernel some fifty times: beside busy processes on a busy machine that took minutes.
+    return vzhost.run([VZ_BPF, *words], **{"timeout": 900, **kw})
 
 
 def programs(result):
