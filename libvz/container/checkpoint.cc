@@ -3,7 +3,6 @@
 // it works and freezes it again whatever happens, so that nothing runs after its memory was read unless we say so.
 #include "libvz/container/checkpoint.h"
 
-#include <algorithm>
 #include <ctime>
 #include <future>
 #include <thread>
@@ -41,28 +40,6 @@ constexpr std::chrono::milliseconds kDumpPause{100};
 
 Error as_checkpoint(Error error) {
   return error.code() == Code::system ? std::move(error).with_code(Code::checkpoint) : std::move(error);
-}
-
-// Beside lo, what a start makes in the container.
-Result<std::vector<std::string>> own_devices(const Config& config) {
-  std::vector<std::string> out;
-  if (!config.words("IP_ADDRESS").empty()) out.push_back(kVenetInside);
-  for (const Netif& n : VZ_TRY(parse_netif(config.get("NETIF").value_or("")))) out.push_back(n.ifname);
-  return out;
-}
-
-// What libvz can make again by itself, much faster than CRIU does. nullopt: CRIU has to.
-using Network = Result<std::optional<NetState>>;
-Network read_network(const Config& config, const UniqueFd& netns, std::string* why) {
-  const auto devices = VZ_TRY(own_devices(config));
-  std::optional<NetState> out;
-  VZ_TRY(with_netns(netns, [&]() -> Result<> {
-    out = VZ_TRY(read_net_state(devices, why));
-    return {};
-  }));
-  if (!out || out->devices.size() == devices.size() + 1) return out;
-  *why = "a device is missing";
-  return std::optional<NetState>();
 }
 
 // Before CRIU locks the network, by a table of its own.
@@ -127,8 +104,8 @@ class Checkpoint {
   const CheckpointHooks& hooks_;
   bool whole_network_;
   std::optional<CriuProgram> program_;
-  UniqueFd netns_;                // when the network is saved by us
-  std::future<Network> network_;  // from the freeze on, while CRIU does its part
+  UniqueFd netns_;                                        // when the network is saved by us
+  std::future<Result<std::optional<NetState>>> network_;  // from the freeze on, while CRIU does its part
   bool frozen_;
   bool given_away_ = false;  // CheckpointHooks::dumped was satisfied: it must not run here any more
 };

@@ -31,7 +31,7 @@ Result<std::vector<std::string>> uplinks(Netlink& host, const Config& config, co
 
 namespace {
 
-constexpr const char* kInside = kVenetInside;
+constexpr char kInside[] = "venet0";
 
 // Errors of the kernel become the dialect's exit code of the command; errors that say more keep their own.
 Result<> as(Code code, Result<> result) {
@@ -326,6 +326,19 @@ Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter&,
   auto made = make_all_waiting(host, config, id, on_link);
   if (!made) (void)cleanup_network(id, {});
   return made;
+}
+
+Result<std::optional<NetState>> read_network(const Config& config, const UniqueFd& netns, std::string* why) {
+  // What setup_links() makes.
+  std::vector<std::string> devices;
+  if (!config.words("IP_ADDRESS").empty()) devices.push_back(kInside);
+  for (const Netif& n : VZ_TRY(parse_netif(config.get("NETIF").value_or("")))) devices.push_back(n.ifname);
+  std::optional<NetState> out;
+  VZ_TRY(with_netns(netns, [&]() -> Result<> {
+    out = VZ_TRY(read_net_state(devices, why));
+    return {};
+  }));
+  return out;
 }
 
 Result<NetworkResult> check_network(const Config& config, Ctid id) {

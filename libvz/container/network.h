@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,6 @@ Result<Netif> netif_from_option(const std::string& text, Ctid id, const std::vec
 Result<std::vector<IpAddress>> parse_ip_list(const std::string& text);  // IP_ADDRESS
 
 // The routed link: its name on the host, and the one MAC address of both its ends.
-constexpr const char* kVenetInside = "venet0";
 std::string venet_link(Ctid id);
 MacAddress venet_mac(Ctid id);
 // The links of the host on which it answers for a routed address.
@@ -65,8 +65,10 @@ struct WaitingNetwork {
   std::vector<WaitingLink> links;
 };
 Result<WaitingNetwork> prepare_network(const Config& config, Ctid id, Reporter& reporter, const LinkHook& on_link);
-// Or, for a namespace whose state is known (NetState): what can be wrong is said at once, and all of it is made later,
-// in the new and empty namespace that CRIU has made.
+// Or, for a namespace that libvz can make again by itself, much faster than CRIU does. Its state is read while the
+// container stands still; nullopt: CRIU has to, for what `why` says.
+Result<std::optional<NetState>> read_network(const Config& config, const UniqueFd& netns, std::string* why);
+// What can be wrong is said at once, and all of it is made later, in the new and empty namespace that CRIU has made.
 Result<NetworkResult> check_network(const Config& config, Ctid id);
 Result<> remake_network(const Config& config, Ctid id, const UniqueFd& netns, const NetState& state, Reporter& reporter,
                         const LinkHook& on_link);

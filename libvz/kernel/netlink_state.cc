@@ -275,7 +275,7 @@ Result<> add_routes(nl_sock* socket, std::vector<std::string> routes) {
 
 }  // namespace
 
-Result<std::optional<NetState>> read_net_state(const std::vector<std::string>& known, std::string* why) {
+Result<std::optional<NetState>> read_net_state(const std::vector<std::string>& devices, std::string* why) {
   UniqueFd socket = VZ_TRY(open_netlink(NETLINK_ROUTE));
   auto beyond = [&](const std::string& what) {
     *why = what;
@@ -284,8 +284,9 @@ Result<std::optional<NetState>> read_net_state(const std::vector<std::string>& k
   NetState out;
   out.devices = VZ_TRY(read_devices(socket));
   for (const auto& device : out.devices)
-    if (device.name != "lo" && std::find(known.begin(), known.end(), device.name) == known.end())
+    if (device.name != "lo" && std::find(devices.begin(), devices.end(), device.name) == devices.end())
       return beyond("network device " + device.name);
+  if (out.devices.size() != devices.size() + 1) return beyond("a device is missing");
   if (!VZ_TRY(has_default_rules(socket, AF_INET, 3)) || !VZ_TRY(has_default_rules(socket, AF_INET6, 2)))
     return beyond("rules of routing");
   out.addresses = VZ_TRY(read_addresses(socket));

@@ -23,17 +23,16 @@ struct NetDevice {
 
 struct NetState {
   std::vector<NetDevice> devices;  // also "lo"
-  std::vector<std::string>
-      addresses;  // rtnetlink(7) messages: ifaddrmsg or rtmsg, with attributes, as the kernel tells them
-  std::vector<std::string> routes;
+  // rtnetlink(7) messages, ifaddrmsg and rtmsg with their attributes, as the kernel tells them.
+  std::vector<std::string> addresses, routes;
   std::vector<std::pair<std::string, std::string>> sysctls;  // below /proc/sys/net, in the order in which to set them
   bool operator==(const NetState&) const = default;
 };
 
-// Of the calling thread's namespace, whose devices beside lo are those in `known` or fewer. nullopt: it has what this
-// cannot make again (other devices, rules of routing, routes of an unusual kind); `why` says what. Packet filters are
-// the caller's to look for (has_packet_tables()).
-Result<std::optional<NetState>> read_net_state(const std::vector<std::string>& known, std::string* why);
+// Of the calling thread's namespace, which is to have these devices beside lo. nullopt: it has others, or what cannot
+// be made again (rules of routing, routes of an unusual kind); `why` says what. Packet filters are the caller's to look
+// for (has_packet_tables()).
+Result<std::optional<NetState>> read_net_state(const std::vector<std::string>& devices, std::string* why);
 
 // Into the calling thread's namespace, which is new and has the devices, by name and index. What is of no use to go
 // without fails; settings that this kernel does not have, or refuses, are returned.
