@@ -14,6 +14,7 @@
 
 #include <gtest/gtest.h>
 
+#include "libvz/base/byte_order.h"
 #include "libvz/container/backup_header.h"
 #include "libvz/container/dump.h"
 #include "libvz/container/dump_stream.h"
@@ -189,18 +190,12 @@ void replayed(const std::string& bytes, Receive receive) {
   receive(channel);
 }
 
-std::string offset(std::uint64_t at) {
-  std::string out;
-  for (int i = 0; i < 8; ++i) out += static_cast<char>(at >> (8 * i));
-  return out;
-}
-
 TEST(HostileBytes, ImageThatIsReceived) {
   Mutator mutator;
   constexpr off_t kSize = 64 << 10;
   const auto good = recorded([&](FrameChannel& channel) {
-    EXPECT_TRUE(channel.send(kBlock, offset(4096), std::string(4096, 'x')));
-    EXPECT_TRUE(channel.send(kHole, offset(8192), offset(4096)));
+    EXPECT_TRUE(channel.send(kBlock, little_endian(4096), std::string(4096, 'x')));
+    EXPECT_TRUE(channel.send(kHole, little_endian(8192), little_endian(4096)));
     EXPECT_TRUE(channel.send(kEnd, ""));
   });
   UniqueFd image(::memfd_create("image", MFD_CLOEXEC));
