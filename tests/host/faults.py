@@ -24,8 +24,7 @@ def leftovers(ctid):
     links = vzhost.run(["ip", "-o", "link"]).out
     if f"vz{ctid}:" in links or f"vz{ctid}@" in links:
         found.append("network device")
-    for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/vz-{ctid}.scope"):
-        found.append(f"cgroup {path}")
+    found += [f"cgroup {path}" for path in vzhost.cgroups(ctid)]
     if f"/{ctid}/" in pathlib.Path("/proc/self/mountinfo").read_text():
         found.append("mount")
     if f"/private/{ctid}" in vzhost.run(["losetup", "-a"]).out:

@@ -68,7 +68,7 @@ class Life(vzhost.HostTest):
 
         def clean():
             links = vzhost.run(["ip", "-o", "link"]).out
-            return (f"vz{ctid}" not in links and not list(pathlib.Path("/sys/fs/cgroup").glob(f"**/vz-{ctid}.scope"))
+            return (f"vz{ctid}" not in links and not vzhost.cgroups(ctid)
                     and not pathlib.Path(f"/run/vz/{ctid}").exists()
                     and f"/private/{ctid}" not in vzhost.run(["losetup", "-a"]).out)
         vzhost.wait_for(clean, what="clean host after poweroff inside")

@@ -16,7 +16,7 @@ MIB = 1 << 20
 def cgroup_value(ctid, *names):
     """Content of the first of these files (v2 or v1 names) in the directory that carries the limits."""
     for name in names:
-        for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/vz-{ctid}.scope/ct/{name}"):
+        for path in vzhost.cgroups(ctid, f"ct/{name}"):
             return path.read_text().strip()
     raise AssertionError(f"none of {names} for {ctid}")
 
@@ -27,7 +27,7 @@ class Resources(vzhost.HostTest):
 
     def swap_total(self, ctid):
         """RAM+swap in bytes, however this host counts."""
-        v1 = list(pathlib.Path("/sys/fs/cgroup").glob(f"**/vz-{ctid}.scope/ct/memory.memsw.limit_in_bytes"))
+        v1 = vzhost.cgroups(ctid, "ct/memory.memsw.limit_in_bytes")
         return int(v1[0].read_text()) if v1 else self.ram(ctid) + int(cgroup_value(ctid, "memory.swap.max"))
 
     def test_ram_and_swap(self):
@@ -103,7 +103,7 @@ class Resources(vzhost.HostTest):
 
     @staticmethod
     def cpuacct(ctid):
-        for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/vz-{ctid}.scope/ct/cpuacct.usage"):
+        for path in vzhost.cgroups(ctid, "ct/cpuacct.usage"):
             return int(path.read_text())
         return None
 

@@ -9,6 +9,7 @@ Exit status: 0 all passed, 1 some failed, 77 everything skipped (the reason is p
 "N passed, N failed, N skipped".
 """
 import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -82,6 +83,12 @@ def wait_for(condition, timeout=30, what="condition"):
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out after {timeout} s: {what}")
         time.sleep(0.02)
+
+
+def cgroups(ctid, name=""):
+    """The container's scope in each cgroup hierarchy, or a file in it. (Not Path.glob: a directory that goes away
+    meanwhile, which may be anyone's, is an error there.)"""
+    return [pathlib.Path(path) for path in glob.glob(f"/sys/fs/cgroup/**/vz-{ctid}.scope/{name}", recursive=True)]
 
 
 def descriptors(pid):
@@ -246,6 +253,9 @@ class _Runner(unittest.TextTestResult):
         self._began = time.monotonic()
 
     def addSuccess(self, test):
+        took = time.monotonic() - self._began
+        if took >= 10:
+            self.stream.write(f"{took:.0f} s ... ")
         super().addSuccess(test)
         self.passed = getattr(self, "passed", 0) + 1
 
