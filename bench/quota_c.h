@@ -9,21 +9,18 @@
 #include <string.h>
 #include <time.h>
 
-static inline void must(int ok, const char *what)
-{
-	if (ok)
-		return;
-	fprintf(stderr, "%s: %s\n", what, strerror(errno));
-	exit(1);
+static inline void must(int ok, const char* what) {
+  if (ok) return;
+  fprintf(stderr, "%s: %s\n", what, strerror(errno));
+  exit(1);
 }
 
 /* Seconds. */
-static inline double now(void)
-{
-	struct timespec t;
+static inline double now(void) {
+  struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 #endif /* QUOTA_C_H */
