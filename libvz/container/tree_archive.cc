@@ -105,10 +105,9 @@ Result<std::uint64_t> run_tar(Packing packing, IdMap idmap, const ArchiveSink& s
 
 // "GNU tar-1.34-2", newline; seconds and nanoseconds of the pass; for each directory: nfs, seconds, nanoseconds,
 // device, inode, name, then what is in it up to an empty text, and one more. All of them end with NUL.
-Result<std::string> filter_tar_list(std::string_view list,
-                                    const std::function<bool(const std::string&, std::uint64_t)>& keep) {
+Result<std::string> next_tar_list(std::string_view list,
+                                  const std::function<bool(const std::string&, std::uint64_t)>& keep) {
   auto no_list = [] { return fail(Code::bad_backup, "tar's list of files is not what this vz knows"); };
-  const std::string_view all = list;
   auto next = [&]() -> std::optional<std::string_view> {
     const auto end = list.find('\0');
     if (end == list.npos) return std::nullopt;
@@ -119,9 +118,12 @@ Result<std::string> filter_tar_list(std::string_view list,
   const auto line = list.find('\n');
   if (!list.starts_with("GNU tar-") || line == list.npos || list.substr(0, line).substr(line - 2) != "-2")
     return no_list();
+  std::string out(list.substr(0, line + 1));
   list.remove_prefix(line + 1);
-  if (!next() || !next()) return no_list();
-  std::string out(all.substr(0, all.size() - list.size()));
+  const auto seconds = next(), nanoseconds = next();
+  auto began = seconds && nanoseconds ? parse_u64(*seconds) : fail(Code::bad_backup, "");
+  if (!began) return no_list();
+  out.append(std::to_string(*began == 0 ? 0 : *began - 1)).append(1, '\0').append(*nanoseconds).append(1, '\0');
   while (!list.empty()) {
     const std::string_view begin = list;
     std::optional<std::string_view> inode, name;
@@ -154,7 +156,7 @@ TreeArchiver::~TreeArchiver() {
   if (!work_.empty()) (void)remove_tree(work_);
 }
 
-Result<> TreeArchiver::forget_moved() {
+Result<> TreeArchiver::prepare_list() {
   const auto file = work_ + "/" + kState;
   if (!exists(file)) return {};
   const auto list = VZ_TRY(state());
@@ -164,13 +166,13 @@ Result<> TreeArchiver::forget_moved() {
     auto now = fd ? inode_of(fd->get()) : Result<std::uint64_t>(fail(std::move(fd).error()));
     return now && *now == inode;
   };
-  const auto known = VZ_TRY(filter_tar_list(list, is_there));
+  const auto known = VZ_TRY(next_tar_list(list, is_there));
   VZ_TRY(replace_file(file, known, 0600));
   return set_owner(file, idmap_.base, idmap_.base);
 }
 
 Result<std::uint64_t> TreeArchiver::pass(bool changing, const ArchiveSink& sink) {
-  VZ_TRY(forget_moved());
+  VZ_TRY(prepare_list());
   UniqueFd work = VZ_TRY(detached(work_));
   return run_tar({pack_changes_command(), dir_, work.get(), changing ? kFilesChanged : 0}, idmap_, sink);
 }

@@ -17,9 +17,14 @@
 
 namespace vz {
 
-// tar's list without the directories that `keep` (name, inode) refuses. Code::bad_backup when it is none. Pure.
-Result<std::string> filter_tar_list(std::string_view list,
-                                    const std::function<bool(const std::string&, std::uint64_t)>& keep);
+// tar's list for the next pass: without the directories that `keep` (name, inode) refuses, and of a pass that began a
+// second earlier. Code::bad_backup when it is none. Pure.
+//
+// tar takes what changed before its pass began for known. But it began by the clock, and files get the time of the
+// last tick (coarse, Documentation/filesystems/multigrain-ts.rst): one that was read and then changed within a few
+// milliseconds after the beginning has a time before it, and would never be in a backup.
+Result<std::string> next_tar_list(std::string_view list,
+                                  const std::function<bool(const std::string&, std::uint64_t)>& keep);
 
 // Gets the archive piece by piece; an empty piece only asks whether to go on.
 using ArchiveSink = std::function<Result<>(std::string_view)>;
@@ -45,7 +50,7 @@ class TreeArchiver {
 
   // A directory with the inode of one that is gone would be taken for that one, renamed, and tar would rename when it
   // unpacks, into whatever is there: nothing that moved is to be known.
-  Result<> forget_moved();
+  Result<> prepare_list();
 
   std::string dir_;
   IdMap idmap_;

@@ -234,26 +234,28 @@ TEST_F(BackupFiles, NoMoreThanTheLimitIsWritten) {
   EXPECT_LE(std::filesystem::file_size(path("small.vzb")), 4096u);
 }
 
-TEST(TarList, LosesTheDirectoriesThatAreNotKept) {
+TEST(TarList, IsOfASecondEarlierAndLosesTheDirectoriesThatAreNotKept) {
   auto texts = [](std::initializer_list<const char*> list) {
     std::string out;
     for (const char* text : list) out.append(text).push_back('\0');
     return out;
   };
-  const std::string head = "GNU tar-1.34-2\n" + texts({"1", "2"});
+  const std::string head = "GNU tar-1.34-2\n" + texts({"1700000000", "2"});
+  const std::string earlier = "GNU tar-1.34-2\n" + texts({"1699999999", "2"});
   const std::string top = texts({"0", "1", "2", "3", "77", ".", "Yfile", "Ddir", "", ""});
   const std::string dir = texts({"0", "1", "2", "3", "78", "./dir", "", ""});
   auto keep = [](const std::string& name, std::uint64_t inode) { return name == "." && inode == 77; };
-  auto kept = filter_tar_list(head + top + dir, keep);
+  auto kept = next_tar_list(head + top + dir, keep);
   ASSERT_TRUE(kept) << kept.error().message();
-  EXPECT_TRUE(*kept == head + top);
-  EXPECT_TRUE(*filter_tar_list(head + top + dir, [](auto&, auto) { return true; }) == head + top + dir);
+  EXPECT_TRUE(*kept == earlier + top);
+  EXPECT_TRUE(*next_tar_list(head + top + dir, [](auto&, auto) { return true; }) == earlier + top + dir);
   const std::string whole = head + top + dir;
   for (std::size_t n = 0; n < whole.size(); ++n) {
-    auto cut = filter_tar_list(std::string_view(whole).substr(0, n), keep);
+    auto cut = next_tar_list(std::string_view(whole).substr(0, n), keep);
     EXPECT_EQ(cut.has_value(), n == head.size() || n == head.size() + top.size()) << n;
   }
-  for (const std::string bad : {"GNU tar-1.34-1\n1", "1234\n", "GNU tar-\n"}) EXPECT_FALSE(filter_tar_list(bad, keep));
+  for (const std::string bad : {"GNU tar-1.34-1\n1", "1234\n", "GNU tar-\n"}) EXPECT_FALSE(next_tar_list(bad, keep));
+  EXPECT_FALSE(next_tar_list("GNU tar-1.34-2\n" + texts({"-1", "2"}), keep));
 }
 
 TEST(BackupHeader, IsReadAsItWasWritten) {
