@@ -142,6 +142,20 @@ class Restored(BackupTest):
         self.assertGreater(then.count("\n"), 10)
         self.assertEqual(self.show(self.restore(last["name"])), then)
 
+    def test_as_the_readme_says(self):
+        """Its commands for 101 and 102, as they are typed there."""
+        section = (vzhost.SOURCE / "README.md").read_text().split("## Snapshots and backups", 1)[1]
+        commands = section.split("```sh\n", 1)[1].split("```", 1)[0]
+        ctid, other = self.make(), self.new_id()
+        self.addCleanup(self.wipe, other)
+        self.inside(ctid, FILL)
+        self.assertEqual(set(re.findall(r"\b\d+\b", commands)), {"101", "2", "102"})
+        commands = re.sub(r"\b10[12]\b", lambda found: str({"101": ctid, "102": other}[found[0]]), commands)
+        script = f'export PATH="{vzhost.BIN}:$PATH"\n' + commands
+        run(["bash", "-euo", "pipefail", "-c", script], check=0)
+        vzctl("start", other, check=0)
+        self.assertEqual(self.show(other), self.show(ctid))
+
     def test_the_same_number_after_a_loss(self):
         ctid = self.make("image", "--ipadd", "198.18.10.1", "--hostname", "h.example")
         self.inside(ctid, FILL)
