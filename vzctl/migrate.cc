@@ -29,6 +29,11 @@ constexpr Option kMigrateOptions[] = {
      "Move it with its memory and connections: it stands still for a moment and goes on there"},
     {"--max-downtime", "MS",
      "With --live: send memory ahead until the rest fits into so many milliseconds (300), or it does not shrink"},
+    {"--bandwidth", "SIZE",
+     "Send so many bytes a second at most (a bare number is MiB) while the container runs; the rest, for which it "
+     "waits, goes as fast as it can"},
+    {"--compress", "yes|no|auto",
+     "Compress what is sent; auto, the default: when the connection is slower than that, as seen while it goes"},
     {"--near-live", nullptr, "Copy while it runs, stop it for the last changes, start it there; the default"},
     {"--ssh", "OPTIONS", "More options for ssh, in one word"},
     {"--transport", "COMMAND",
@@ -96,6 +101,11 @@ vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& h
       return fail(Code::bad_value,
                   fmt::format("Bad value for --max-downtime: {} (1 to {} milliseconds)", *text, kDowntimeMax));
   }
+  out.bandwidth = o.value_or("--bandwidth", "");
+  const auto compress = o.value_or("--compress", "auto");
+  if (compress != "yes" && compress != "no" && compress != "auto")
+    return fail(Code::bad_value, fmt::format("Bad value for --compress: {} (yes, no or auto)", compress));
+  if (compress != "auto") out.compress = compress == "yes";
   out.force = o.has("--force") || o.has("--nodeps");
   return out;
 }
@@ -112,6 +122,7 @@ Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::Mig
                        {"checked_only", options.check_only},
                        {"passes", std::move(passes)},
                        {"bytes_sent", report.sent},
+                       {"bytes_uncompressed", report.carried},
                        {"down_milliseconds", report.down_ms},
                        {"total_milliseconds", report.total_ms},
                        {"packets_kept", report.kept_packets},
@@ -125,8 +136,12 @@ void tell(TerminalReporter& reporter, vz::Ctid id, const vz::MigrateOptions& opt
                               report.why.empty() ? "" : ": " + report.why));
     return;
   }
-  reporter.info(fmt::format("Container {} is on {}{}: {} sent", id.value(), options.destination,
-                            report.started ? " and runs there" : "", human_bytes(report.sent)));
+  // Requests and answers hardly shrink: what was compressed only now and then is not worth a word.
+  const bool smaller = report.sent < report.carried / 10 * 9;
+  reporter.info(
+      fmt::format("Container {} is on {}{}: {} sent{}", id.value(), options.destination,
+                  report.started ? " and runs there" : "", human_bytes(report.sent),
+                  smaller ? fmt::format(" (compressed; {} before)", human_bytes(report.carried)) : std::string()));
   if (times)
     reporter.info(fmt::format("Stopped for {:.3f} s, {:.3f} s in all", static_cast<double>(report.down_ms) / 1000,
                               static_cast<double>(report.total_ms) / 1000));

@@ -6,10 +6,10 @@
 #include <fmt/format.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-#include <zstd.h>
 
 #include "libvz/base/byte_order.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/zstd.h"
 
 namespace vz {
 
@@ -32,24 +32,6 @@ std::uint64_t frame_hash(std::string_view stored, std::uint8_t type, std::uint8_
 }
 
 // Empty when it does not become smaller.
-std::string compressed(std::string_view payload) {
-  std::string out(ZSTD_compressBound(payload.size()), '\0');
-  const std::size_t n = ZSTD_compress(out.data(), out.size(), payload.data(), payload.size(), kLevel);
-  if (ZSTD_isError(n) || n >= payload.size()) return {};
-  out.resize(n);
-  return out;
-}
-
-std::optional<std::string> decompressed(std::string_view stored) {
-  const auto size = ZSTD_getFrameContentSize(stored.data(), stored.size());
-  if (size == ZSTD_CONTENTSIZE_UNKNOWN || size == ZSTD_CONTENTSIZE_ERROR || size > BackupWriter::kMaxPayload)
-    return std::nullopt;
-  std::string out(static_cast<std::size_t>(size), '\0');
-  const std::size_t n = ZSTD_decompress(out.data(), out.size(), stored.data(), stored.size());
-  if (ZSTD_isError(n) || n != out.size()) return std::nullopt;
-  return out;
-}
-
 }  // namespace
 
 Result<BackupWriter> BackupWriter::start(UniqueFd fd, std::optional<std::uint64_t> limit) {
@@ -76,7 +58,7 @@ Result<> BackupWriter::put(std::uint8_t type, std::string_view head, std::string
   if (payload.size() > kMaxPayload)
     return fail(Code::bad_value, fmt::format("a part of {} bytes is too long for a backup", payload.size()));
   std::uint8_t flags = 0;
-  if (std::string smaller = type == kBackupTrailer ? "" : compressed(payload); !smaller.empty()) {
+  if (std::string smaller = type == kBackupTrailer ? "" : zstd_compress(payload, kLevel); !smaller.empty()) {
     payload = std::move(smaller);
     flags = kCompressed;
   }
@@ -145,7 +127,7 @@ Result<BackupPart> BackupReader::read_frame() {
   if (frame_hash(stored, type, flags, at_) != number_at(head, 8, 8))
     return damaged(fmt::format("the part at {} has another checksum", at_));
   if (flags == kCompressed) {
-    auto plain = decompressed(stored);
+    auto plain = zstd_decompress(stored, BackupWriter::kMaxPayload);
     if (!plain) return damaged(fmt::format("the part at {} cannot be decompressed", at_));
     stored = *std::move(plain);
   }

@@ -3,6 +3,7 @@
 // little does. Then the container is stopped, the rest follows, and it is started on the other host; or, live, it
 // stands still while the rest and its memory follow, the other host restores it up to the last step, and only then are
 // its processes here ended.
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -33,6 +34,7 @@
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/container/user_limits.h"
+#include "libvz/container/value.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
@@ -248,6 +250,9 @@ Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, MemorySend
   return pass;
 }
 
+// From here on somebody waits for the end.
+void hurry(FrameChannel& channel) { channel.set_rate(0); }
+
 // Sending it ahead, while it runs, is worth its while for all but small containers.
 Result<bool> can_send_memory_ahead(Outgoing& out, const Cgroups& cgroups) {
   if (private_memory(VZ_TRY(cgroups.pids())) < kSmallMemory) return false;
@@ -259,10 +264,13 @@ Result<bool> can_send_memory_ahead(Outgoing& out, const Cgroups& cgroups) {
 Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& memory) {
   std::uint64_t last = UINT64_MAX;
   for (int i = 0; i < kMemoryPasses; ++i) {
+    const auto waited = channel.waited_ns();
     auto pass = VZ_TRY(send_memory(out, channel, memory, false));
+    // Without what the limit of the bandwidth takes, which does not hold in the pause.
+    const auto busy_ms = pass.took_ms - std::min(pass.took_ms, (channel.waited_ns() - waited) / 1'000'000);
     // What is written during a pass as short as this fits into the pause; and a pass that is not shorter than the last
     // one shows that no later one will be.
-    if (pass.took_ms <= out.options.max_downtime_ms / 4 || pass.sent > last / 10 * 9) return {};
+    if (busy_ms <= out.options.max_downtime_ms / 4 || pass.sent > last / 10 * 9) return {};
     last = pass.sent;
   }
   return {};
@@ -293,6 +301,8 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   out.stopped_at = now_ms();
   if (out.running) VZ_TRY(stop_locked(out.ct, {}));
+  // Files of the dir layout are all still to come.
+  if (out.running && out.sender) hurry(channel);
   std::string token;
   if (has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) token = VZ_TRY(read_token(out.ct.private_path));
   return send_rest(out, channel, "prepare", token);
@@ -377,6 +387,7 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   hooks.freezing = [&] {
     // A dump that was refused for a moment is tried again: the client has waited since the first time.
     if (out.stopped_at != 0) return;
+    hurry(channel);
     // Without it some packets are lost, and come again.
     if (auto taken = ask(channel, {"takeover", {}}); !taken) out.ct.reporter.debug(taken.error().message());
     out.stopped_at = now_ms();
@@ -417,12 +428,16 @@ Result<> finish_source(Context& ct, FrameChannel& channel, const MigrationJourna
 
 Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& options, Reporter& reporter) {
   const auto began = now_ms();
+  const auto bandwidth =
+      VZ_TRY_CTX(parse_io_rate(options.bandwidth.empty() ? "0" : options.bandwidth, 1u << 20), "--bandwidth");
   auto lock = VZ_TRY(CtLock::take(host, id, "migrating"));
   Context ct = VZ_TRY(load_context(host, id, reporter));
   VZ_TRY(check_not_migrating(host, id));
   Outgoing out = VZ_TRY(look_at(ct, options));
   MigrationConnection connection = VZ_TRY(MigrationConnection::open(options.transport, options.destination));
   FrameChannel& channel = connection.channel;
+  channel.set_rate(bandwidth);
+  channel.set_compression(options.compress);
   if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
   auto request = describe(out, "check");
   if (out.live || has_good_dump(host, id, ct.private_path)) VZ_TRY(describe_processes(out, request));
@@ -445,6 +460,7 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   VZ_TRY(hand_over(ct, channel, out.journal, std::move(handed), &out.report.started));
   VZ_TRY(finish_source(ct, channel, out.journal));
   out.report.sent = channel.sent();
+  out.report.carried = channel.carried();
   out.report.total_ms = now_ms() - began;
   return out.report;
 }

@@ -86,6 +86,47 @@ class Moves(MigrateTest):
         self.assertThere(ctid, running=False)
         self.b.vzctl("start", ctid, check=0)
 
+    def text(self, **kw):
+        """A container with 20 MiB that shrink to a quarter."""
+        ctid = self.make(diskspace="128M", **kw)
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, "seq 1 2700000 >/data; sync")
+        md5 = self.inside(ctid, "md5sum /data").split()[0]
+        vzctl("stop", ctid, check=0)
+        return ctid, md5
+
+    def arrived(self, ctid, md5):
+        self.b.vzctl("start", ctid, check=0)
+        self.check_data(ctid, md5)
+
+    def test_compressed(self):
+        ctid, md5 = self.text()
+        report = self.migrate(ctid, "--json", "--compress", "yes", check=0).json()
+        self.assertLess(report["bytes_sent"], report["bytes_uncompressed"] * 0.6)
+        self.assertGreater(report["bytes_uncompressed"], 19 * MIB)
+        self.arrived(ctid, md5)
+        self.b.vzctl("stop", ctid, check=0)
+        back = self.b.vzctl("migrate", ctid, "a", "--transport", self.b.back(), "--json", "--compress", "no", check=0).json()
+        self.assertEqual(back["bytes_sent"], back["bytes_uncompressed"])
+
+    def test_a_slow_connection_is_worth_compressing(self):
+        """Nobody says so: it is seen while the disk is sent."""
+        ctid, md5 = self.text()
+        slow = ("import os, sys, time\nwhile data := os.read(0, 65536):\n"
+                "  sys.stdout.buffer.write(data); sys.stdout.buffer.flush(); time.sleep(len(data) / 4e6)")
+        (self.b.work / "slow.py").write_text(slow)
+        transport = self.b.executable("slow", f"python3 {self.b.work}/slow.py | {self.b.transport()}")
+        said = self.migrate(ctid, transport=str(transport), check=0).out
+        self.assertRegex(said, r"sent \(compressed; [\d.]+ MiB before\)")
+        self.arrived(ctid, md5)
+
+    def test_no_faster_than_allowed(self):
+        ctid, md5 = self.text()
+        report = self.migrate(ctid, "--json", "--compress", "no", "--bandwidth", "16M", check=0).json()
+        self.assertGreater(report["bytes_sent"], 19 * MIB)
+        self.assertGreater(report["total_milliseconds"], (report["bytes_sent"] - MIB) * 1000 / (16 * MIB) - 60)
+        self.arrived(ctid, md5)
+
     def test_what_changes_meanwhile_arrives(self):
         """A writer never stops; what it has written when the container ends is there, and holes stay holes."""
         ctid = self.make(diskspace="256M")
@@ -492,6 +533,10 @@ class Refusals(MigrateTest):
         for value in ("0", "x", "-1", "999999999"):
             self.assertRc(self.migrate(ctid, "--live", "--max-downtime", value), 21)
         self.assertRc(self.migrate(ctid, "--remove-area", "maybe"), 21)
+        for option, value in (("--bandwidth", "fast"), ("--bandwidth", "-1"), ("--compress", "sometimes"), ("--compress", "")):
+            wrong = self.migrate(ctid, option, value)
+            self.assertRc(wrong, 21)
+            self.assertIn(option, wrong.err)
         self.assertRc(vzctl("migrate", ctid, "b", "--drop"), 20)
         self.assertRc(vzctl("migrate", ctid, "--resolve"), 21)
         self.assertRc(vzctl("migrate", self.new_id(), "b", "--transport", self.b.transport()), 14)

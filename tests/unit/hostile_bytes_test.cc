@@ -196,6 +196,8 @@ TEST(HostileBytes, ImageThatIsReceived) {
   const auto good = recorded([&](FrameChannel& channel) {
     EXPECT_TRUE(channel.send(kBlock, little_endian(4096), std::string(4096, 'x')));
     EXPECT_TRUE(channel.send(kHole, little_endian(8192), little_endian(4096)));
+    channel.set_compression(true);
+    EXPECT_TRUE(channel.send(kBlock, little_endian(12288), std::string(4096, 'y')));
     EXPECT_TRUE(channel.send(kEnd, ""));
   });
   UniqueFd image(::memfd_create("image", MFD_CLOEXEC));

@@ -13,9 +13,12 @@
 #include "libvz/container/image_delta.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
+#include "libvz/kernel/clock.h"
+#include "libvz/kernel/compression_gain.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/frame_channel.h"
 #include "libvz/kernel/sparse_file.h"
+#include "libvz/kernel/zstd.h"
 
 namespace vz {
 namespace {
@@ -57,6 +60,99 @@ TEST(FrameChannel, LongFramesAreRefusedOnBothSides) {
   auto frame = reader.receive();
   ASSERT_FALSE(frame);
   EXPECT_EQ(frame.error().code(), Code::bad_value);
+}
+
+// Each frame is read as soon as it is there.
+std::string all_that_comes(FrameChannel& from, int frames) {
+  std::string out;
+  for (int i = 0; i < frames; ++i) {
+    auto frame = from.receive();
+    if (!frame || frame->type != 7) return "not that frame";
+    out += frame->payload;
+  }
+  return out;
+}
+
+TEST(FrameChannel, CompressesWhatShrinks) {
+  Ends ends = make_ends();
+  std::string text, noise(4000, 0);
+  for (int i = 0; i < 1000; ++i) text += std::to_string(i) + " ";
+  std::uint32_t random = 1;
+  for (auto& c : noise) c = static_cast<char>((random = random * 1664525 + 1013904223) >> 24);
+  ends.a.set_compression(true);
+  ASSERT_TRUE(ends.a.send(7, "head", text));
+  ASSERT_TRUE(ends.a.send(7, "", text));
+  EXPECT_LT(ends.a.sent(), text.size());
+  EXPECT_EQ(ends.a.carried(), 8 + 4 + text.size() + 8 + text.size());
+  const auto before = ends.a.sent();
+  ASSERT_TRUE(ends.a.send(7, noise, ""));
+  EXPECT_EQ(ends.a.sent() - before, 8 + noise.size());
+  ASSERT_TRUE(ends.a.send(7, "short"));
+  ends.a.set_compression(false);
+  ASSERT_TRUE(ends.a.send(7, text));
+  EXPECT_EQ(all_that_comes(ends.b, 5), "head" + text + text + noise + "short" + text);
+  EXPECT_EQ(ends.a.sent() - before, 8 + noise.size() + 8 + 5 + 8 + text.size());
+}
+
+TEST(FrameChannel, WhatDoesNotUnpackIsRefused) {
+  // The last one would become longer than any frame.
+  const std::string bomb = zstd_compress(std::string(FrameChannel::kMaxPayload + 1, 'x'), 1);
+  ASSERT_FALSE(bomb.empty());
+  for (const auto& payload :
+       {std::string(), std::string("x"), zstd_compress(std::string(4000, 'x'), 1).substr(0, 12), bomb}) {
+    Ends ends = make_ends();
+    ASSERT_TRUE(ends.a.send(7 | 0x80, payload));
+    auto frame = ends.b.receive();
+    ASSERT_FALSE(frame);
+    EXPECT_EQ(frame.error().code(), Code::bad_value);
+  }
+}
+
+TEST(FrameChannel, KeepsToItsRate) {
+  Ends ends = make_ends();
+  constexpr std::size_t kSize = 32 << 10;
+  std::thread reader([&] { EXPECT_EQ(all_that_comes(ends.b, 5).size(), 5 * kSize); });
+  ends.a.set_compression(false);
+  ends.a.set_rate(1 << 20);
+  const auto began = monotonic_ns();
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(ends.a.send(7, std::string(kSize, 'x')));
+  // Three have to wait, but for what may come at once.
+  constexpr std::uint64_t kLeast = 3ull * kSize * 1'000'000'000 / (1 << 20) - 50'000'000;
+  EXPECT_GE(monotonic_ns() - began, kLeast);
+  const auto waited = ends.a.waited_ns();
+  ends.a.set_rate(0);
+  EXPECT_TRUE(ends.a.send(7, std::string(kSize, 'x')));
+  EXPECT_EQ(ends.a.waited_ns(), waited);
+  reader.join();
+}
+
+constexpr std::size_t kFrame = 64 << 10;
+
+// How many of 2000 frames were compressed. Speeds in bytes per microsecond (MB/s).
+int compressed_of_2000(double wire, double work, double shrinks_to) {
+  CompressionGain gain;
+  int out = 0;
+  for (int i = 0; i < 2000; ++i) {
+    auto size = static_cast<double>(kFrame);
+    if (gain.worth_trying()) {
+      const double smaller = size * shrinks_to;
+      gain.compressed(kFrame, static_cast<std::size_t>(smaller), static_cast<std::uint64_t>(size / work * 1000));
+      size = smaller;
+      ++out;
+    }
+    gain.wrote(static_cast<std::size_t>(size), static_cast<std::uint64_t>(size / wire * 1000));
+  }
+  return out;
+}
+
+TEST(CompressionGain, IsWhatTheWireIsTooSlowFor) {
+  EXPECT_GT(compressed_of_2000(12, 400, 0.5), 1900);   // 100 Mbit/s
+  EXPECT_GT(compressed_of_2000(118, 400, 0.5), 1900);  // 1 Gbit/s
+  // 300 MB/s are not worth a processor that does 350; a trial now and then shows it.
+  EXPECT_LT(compressed_of_2000(300, 350, 0.5), 20);
+  EXPECT_GT(compressed_of_2000(300, 350, 0.5), 2);
+  EXPECT_LT(compressed_of_2000(12, 400, 1), 20);     // noise
+  EXPECT_EQ(compressed_of_2000(2000, 400, 0.1), 0);  // not even tried
 }
 
 TEST(FrameChannel, TheEndOfTheOtherSideIsAnError) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct MigrateOptions {
   bool force = false;            // neither limits, processor nor free memory of the other host are a reason to refuse
   std::uint64_t max_passes = 4;  // copies of what changed, before the container is stopped
   std::uint64_t max_downtime_ms = 300;  // live: memory is sent ahead until about so much is left
+  // Bytes per second on the wire as long as nobody waits, as --iolimit has it ("10M"); "", "0": no limit.
+  std::string bandwidth;
+  std::optional<bool> compress;  // what is sent; nullopt: where that was seen to be faster
 };
 
 // One copy of the container's disk or memory, or of what changed in it since the last one.
@@ -37,6 +41,7 @@ struct MigrateReport {
   std::string why;   // why not a better one
   std::vector<MigratePass> passes;
   std::uint64_t sent = 0;     // bytes on the wire
+  std::uint64_t carried = 0;  // bytes that they were before they were compressed
   std::uint64_t down_ms = 0;  // from the request to stop until it was started there
   std::uint64_t total_ms = 0;
   std::uint64_t kept_packets = 0;  // live: sent to it meanwhile, and given to it when it went on
