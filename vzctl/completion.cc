@@ -158,8 +158,8 @@ std::string bash_script() {
   out += "    while [[ $i -lt $COMP_CWORD && ${COMP_WORDS[i]} == -* ]]; do i=$((i + 1)); done\n";
   out += "    if [[ $i -eq $COMP_CWORD ]]; then\n";
   out +=
-      "        case $cur in -*) _vz_offer '--quiet --verbose --color=auto --color=always --color=never --version "
-      "--help';;\n";
+      "        case $cur in -*) _vz_offer '--quiet --verbose --color=auto --color=always --color=never "
+      "--progress=json --progress=never --version --help';;\n";
   out += fmt::format("        *) _vz_offer '{}';; esac\n        return\n    fi\n", joined(all_names(), " "));
   out += "    if [[ $COMP_CWORD -eq $((i + 1)) ]]; then\n        case ${COMP_WORDS[i]} in\n";
   for (const Command& command : commands())

@@ -22,6 +22,8 @@ constexpr Option kGlobals[] = {
     {"-q,--quiet", nullptr, "Print nothing on the terminal; the log file has it"},
     {"-v,--verbose", nullptr, "Print more; may be repeated"},
     {"--color", "auto|always|never", "Colour of state words and errors; auto obeys NO_COLOR"},
+    {"--progress", "auto|json|never",
+     "How far a long action is: on a terminal (auto), as lines of JSON on standard error, or not at all"},
     {"--version", nullptr, "Print the version"},
     {"--help", nullptr, "Print help; also after a command"},
 };

@@ -63,6 +63,13 @@ vz::Result<Color> parse_color(std::string_view word) {
   return vz::fail(vz::Code::bad_syntax, fmt::format("Bad value for --color: {} (auto, always or never)", word));
 }
 
+vz::Result<Progress> parse_progress(std::string_view word) {
+  if (word == "auto") return Progress::automatic;
+  if (word == "json") return Progress::json;
+  if (word == "never") return Progress::never;
+  return vz::fail(vz::Code::bad_syntax, fmt::format("Bad value for --progress: {} (auto, json or never)", word));
+}
+
 bool use_color(Color wish, int fd) {
   if (wish != Color::automatic) return wish == Color::always;
   const char* no_color = getenv("NO_COLOR");
@@ -99,6 +106,11 @@ std::string progress_line(std::string_view stage, std::uint64_t done, std::uint6
   size_t cells = static_cast<size_t>(std::min(room, 40));
   size_t filled = static_cast<size_t>(part * static_cast<double>(cells));
   return fmt::format("{} [{}{}]{}", stage, std::string(filled, '#'), std::string(cells - filled, '.'), tail);
+}
+
+std::string progress_json(std::string_view stage, std::uint64_t done, std::uint64_t total) {
+  return fmt::format(R"({{"stage":"{}","done":{},"total":{}}})", stage, done,
+                     total == 0 ? "null" : std::to_string(total));
 }
 
 TerminalReporter::TerminalReporter(std::string program) : program_(std::move(program)) {
@@ -165,9 +177,15 @@ void TerminalReporter::error(const vz::Error& error) {
   if (!hint_first && !error.hint().empty()) say(Level::warning, error.hint());
 }
 
+// Who asks for lines gets them also beside --json, which is silent otherwise.
+bool TerminalReporter::shows_progress() const {
+  return progress_ == Progress::json || (progress_ == Progress::automatic && !quiet_ && verbosity_ >= 0);
+}
+
 void TerminalReporter::progress(std::string_view stage, std::uint64_t done, std::uint64_t total) {
-  if (quiet_ || verbosity_ < 0) return;
-  bool terminal = isatty(STDERR_FILENO);
+  if (!shows_progress()) return;
+  const bool lines = progress_ == Progress::json;
+  bool terminal = !lines && isatty(STDERR_FILENO);
   auto now = Clock::now();
   bool fresh = stage_ != stage;
   if (fresh) {
@@ -175,10 +193,11 @@ void TerminalReporter::progress(std::string_view stage, std::uint64_t done, std:
     stage_start_ = last_draw_ = now;
   }
   bool finished = total != 0 && done >= total;
-  milliseconds pause = terminal ? milliseconds(100) : milliseconds(5000);
-  bool first = fresh && terminal;  // at once: the user sees that something goes on
+  milliseconds pause = terminal ? milliseconds(100) : lines ? milliseconds(500) : milliseconds(5000);
+  bool first = fresh && (terminal || lines);  // at once: the user sees that something goes on
   if (!finished && !first && now - last_draw_ < pause) return;
   last_draw_ = now;
+  if (lines) return show(stderr, progress_json(stage, done, total) + "\n");
   auto elapsed = std::chrono::duration_cast<milliseconds>(now - stage_start_);
   if (terminal) {
     if (finished) return clear_bar();

@@ -21,12 +21,18 @@ vz::Result<Color> parse_color(std::string_view word);
 // NO_COLOR, TERM=dumb and "not a terminal" switch `automatic` off.
 bool use_color(Color wish, int fd);
 
+// How far a long action is: for people on a terminal, as lines for programs, or not at all.
+enum class Progress { automatic, json, never };
+vz::Result<Progress> parse_progress(std::string_view word);
+
 // Text from outside must not drive the terminal: control characters become '?'.
 std::string printable(std::string_view text);
 
 // A progress line: `stage [####....] 45%  12.3 MiB/s  ETA 0:07`.
 std::string progress_line(std::string_view stage, std::uint64_t done, std::uint64_t total,
                           std::chrono::milliseconds elapsed, int width);
+// {"stage":"copy","done":5,"total":null}; total 0 is unknown.
+std::string progress_json(std::string_view stage, std::uint64_t done, std::uint64_t total);
 
 class TerminalReporter final : public vz::Reporter {
  public:
@@ -41,6 +47,7 @@ class TerminalReporter final : public vz::Reporter {
   void set_quiet() { quiet_ = true; }
   void set_color(Color color) { color_ = color; }
   Color color() const { return color_; }
+  void set_progress(Progress progress) { progress_ = progress; }
   // LOGGING, LOGFILE, LOG_LEVEL and VERBOSE of vz.conf.
   void use_config(const vz::Config& global, bool verbosity_given);
   void set_ctid(vz::Ctid id) { id_ = id; }
@@ -56,12 +63,14 @@ class TerminalReporter final : public vz::Reporter {
  private:
   void log(std::string_view text);
   void clear_bar();
+  bool shows_progress() const;
 
   using Clock = std::chrono::steady_clock;
   std::string program_;
   int verbosity_ = 0;
   bool quiet_ = false;
   Color color_ = Color::automatic;
+  Progress progress_ = Progress::automatic;
   std::optional<vz::Ctid> id_;
   int log_fd_ = -1;
   int log_level_ = 0;

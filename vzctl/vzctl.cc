@@ -36,6 +36,10 @@ vz::Result<Globals> parse_globals(const std::vector<std::string>& args, Terminal
       reporter.set_color(VZ_TRY(parse_color(args[++out.used])));
     } else if (word.starts_with("--color=")) {
       reporter.set_color(VZ_TRY(parse_color(std::string_view(word).substr(8))));
+    } else if (word == "--progress" && out.used + 1 < args.size()) {
+      reporter.set_progress(VZ_TRY(parse_progress(args[++out.used])));
+    } else if (word.starts_with("--progress=")) {
+      reporter.set_progress(VZ_TRY(parse_progress(std::string_view(word).substr(11))));
     } else if (word == "--version") {
       out.version = true;
     } else if (word == "--help" || word == "-h") {

@@ -101,7 +101,13 @@ class Moves(MigrateTest):
 
     def test_compressed(self):
         ctid, md5 = self.text()
-        report = self.migrate(ctid, "--json", "--compress", "yes", check=0).json()
+        moved = vzctl("--progress=json", "migrate", ctid, "b", "--transport", self.b.transport(), "--json",
+                      "--compress", "yes", check=0)
+        lines = [json.loads(line) for line in moved.err.splitlines()]
+        self.assertEqual({line["stage"] for line in lines}, {"copy"})
+        self.assertEqual({line["total"] for line in lines}, {128 * MIB})
+        self.assertEqual([line["done"] for line in lines], sorted(line["done"] for line in lines))
+        report = moved.json()
         self.assertLess(report["bytes_sent"], report["bytes_uncompressed"] * 0.6)
         self.assertGreater(report["bytes_uncompressed"], 19 * MIB)
         self.arrived(ctid, md5)

@@ -89,6 +89,8 @@ TEST(Progress, ShowsPercentAndTimeLeft) {
   EXPECT_THAT(progress_line("unpack", 200, 100, milliseconds(1000), 80), HasSubstr(" 100%"));
   EXPECT_EQ(progress_line("unpack", 5, 0, milliseconds(65000), 80), "unpack 1:05");
   EXPECT_LE(progress_line("unpack", 1, 3, milliseconds(99999999), 30).size(), 34u);
+  EXPECT_EQ(progress_json("unpack", 5, 100), R"({"stage":"unpack","done":5,"total":100})");
+  EXPECT_EQ(progress_json("copy", 5, 0), R"({"stage":"copy","done":5,"total":null})");
 }
 
 }  // namespace
