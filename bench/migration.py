@@ -8,6 +8,11 @@ container is suspended and resumed on its node, which is what CRIU alone does (d
     VZ_BUILD=DIR bench/migration.py [--runs N] [--json FILE] [CASE...]
 
 Cases: small (one program), systemd (Debian with its services and a web server), 256 and 1024 (MiB, written at 20 MiB/s).
+
+    VZ_BUILD=DIR bench/migration.py --link MBS [--runs N] [--json FILE]
+
+A stopped Debian through a connection that carries so many megabytes a second, as it is (the peer) and compressed where that
+is found to be faster, in turns.
 """
 import argparse
 import contextlib
@@ -28,6 +33,17 @@ from vzhost import run, vzctl  # noqa: E402
 CTID = 1_900_000_001
 ADDRESS = segment.PREFIX + "60"
 CASES = {"small": ("busybox", 0, 0), "systemd": ("debian", 0, 0), "256": ("busybox", 256, 20), "1024": ("busybox", 1024, 20)}
+
+
+SLOW = """
+import os, sys, time
+rate, due = float(sys.argv[1]) * 1e6, time.monotonic()
+while data := os.read(0, 65536):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    due = max(due, time.monotonic() - 0.05) + len(data) / rate
+    time.sleep(max(0, due - time.monotonic()))
+"""
 
 
 class Cleanups(contextlib.ExitStack):
@@ -98,10 +114,40 @@ class Bench:
         return rows
 
 
+    def link(self, megabytes, runs):
+        """[milliseconds, bytes sent] of each move, by --compress."""
+        (self.node.work / "slow.py").write_text(SLOW)
+        slow = self.node.executable("slow", f"python3 {self.node.work}/slow.py {megabytes} | {self.node.transport()}")
+        vzctl("create", CTID, "--ostemplate", vzhost.debian_template(), "--diskspace", "1G", check=0)
+        rows = {"no": [], "auto": []}
+        for _ in range(runs):
+            for how, row in rows.items():
+                report = vzctl("migrate", CTID, "b", "--transport", slow, "--compress", how, "--json", check=0, timeout=600).json()
+                row.append([report["total_milliseconds"], report["bytes_sent"]])
+                self.node.vzctl("migrate", CTID, "a", "--transport", self.node.back(), check=0, timeout=600)
+        self.wipe()
+        return rows
+
+
+def print_case(name, rows):
+    def cell(key):
+        return f"{statistics.median(rows[key]):.0f} / {max(rows[key]):.0f}"
+    ratio = statistics.median(rows["client"]) / statistics.median(rows["peer client"])
+    print(f"{name:10} {ratio:5.2f}x {cell('stopped'):>14} {cell('client'):>14} {cell('peer client'):>16} "
+          f"{statistics.median(rows['total']):8.0f} {statistics.median(rows['sent']):14.0f}", flush=True)
+
+
+def print_link(rows, megabytes):
+    milliseconds, sent = ({how: statistics.median(run[i] for run in row) for how, row in rows.items()} for i in (0, 1))
+    print(f"{megabytes:g} MB/s: as it is {milliseconds['no'] / 1000:.1f} s, {sent['no'] / 1e6:.0f} MB; compressed "
+          f"{milliseconds['auto'] / 1000:.1f} s, {sent['auto'] / 1e6:.0f} MB; {milliseconds['auto'] / milliseconds['no']:.2f}x")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="each is one suspend and resume, and two moves")
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--link", type=float, metavar="MBS")
     parser.add_argument("cases", nargs="*", choices=[[], *CASES])
     options = parser.parse_args()
     vzhost.enter_private_host()
@@ -110,14 +156,15 @@ def main():
         with Cleanups() as cleanups:
             bench = Bench(cleanups)
             print(f"# {platform.release()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; milliseconds, median and worst")
-            print(f"{'case':10} {'ratio':>6} {'stands still':>14} {'client waits':>14} {'suspend+resume':>16} {'in all':>8} {'MiB of memory':>14}")
-            for name in options.cases or CASES:
-                rows = results[name] = bench.case(*CASES[name], options.runs)
-                def cell(key):
-                    return f"{statistics.median(rows[key]):.0f} / {max(rows[key]):.0f}"
-                ratio = statistics.median(rows["client"]) / statistics.median(rows["peer client"])
-                print(f"{name:10} {ratio:5.2f}x {cell('stopped'):>14} {cell('client'):>14} {cell('peer client'):>16} "
-                      f"{statistics.median(rows['total']):8.0f} {statistics.median(rows['sent']):14.0f}", flush=True)
+            if options.link:
+                results["link"] = bench.link(options.link, options.runs)
+                print_link(results["link"], options.link)
+            else:
+                print(f"{'case':10} {'ratio':>6} {'stands still':>14} {'client waits':>14} {'suspend+resume':>16} {'in all':>8} "
+                      f"{'MiB of memory':>14}")
+                for name in options.cases or CASES:
+                    results[name] = bench.case(*CASES[name], options.runs)
+                    print_case(name, results[name])
     finally:
         vzhost.leave_private_host()
     if options.json:
