@@ -22,9 +22,15 @@ namespace vz {
 
 namespace {
 
-// Time namespaces are never made by us; the kernel refuses a type that init shares with nobody else to leave out.
 constexpr int kNamespaces =
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
+
+// A start makes no time namespace, but a restore does (its clocks go on). Kernels without CONFIG_TIME_NS know no such
+// flag.
+int join_namespaces(int init_pidfd) {
+  const int joined = ::setns(init_pidfd, kNamespaces | CLONE_NEWTIME);
+  return joined < 0 && errno == EINVAL ? ::setns(init_pidfd, kNamespaces) : joined;
+}
 
 class EnterChild {
  public:
@@ -68,7 +74,7 @@ void EnterChild::run() {
   (void)::prctl(PR_SET_DUMPABLE, 0);
   for (const auto& procs : plan_.v1_procs)
     check(static_cast<int>(::write(procs.get(), "0", 1)), EnterStep::join_cgroup);
-  check(::setns(plan_.init_pidfd, kNamespaces), EnterStep::enter_namespaces);
+  check(join_namespaces(plan_.init_pidfd), EnterStep::enter_namespaces);
   // The pid namespace holds for children only. CLONE_PARENT: the command is the caller's child and no process stays
   // between the two.
   CloneRequest request;

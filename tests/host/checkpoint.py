@@ -101,6 +101,21 @@ class Busybox(CheckpointTest):
         self.assertEqual(self.sum(ctid), before)
         self.assertEqual(self.inside(ctid, "cat /tmp/deleted").strip(), "kept in a deleted file")
 
+    def test_what_is_started_after_a_restore_is_saved_too(self):
+        """By vzctl exec, which joins all namespaces that the restored processes have."""
+        ctid = self.worker()
+        self.suspend(ctid)
+        vzctl("restore", ctid, check=0)
+        init = state_of(ctid)["init"]["pid"]
+        kinds = "cgroup ipc mnt net pid time time_for_children user uts".split()
+        there = [os.readlink(f"/proc/{init}/ns/{kind}") for kind in kinds]
+        inside = self.inside(ctid, "for n in %s; do readlink /proc/self/ns/$n; done" % " ".join(kinds)).split()
+        self.assertEqual(inside, there)
+        self.inside(ctid, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
+        self.suspend(ctid)
+        vzctl("restore", ctid, check=0)
+        self.inside(ctid, "pgrep -x sleep >/dev/null || pidof sleep >/dev/null")
+
     def test_start_restores(self):
         ctid = self.worker()
         before = self.sum(ctid)
