@@ -123,7 +123,7 @@ class Server {
     if (n == 0) return false;
     if (client.state == Client::State::closing) return true;
     client.in.append(buffer, static_cast<size_t>(n));
-    if (!http_complete(client.in)) return true;
+    if (!vz::http_complete(client.in)) return true;
     reply(client, http_answer(client.in, [&] { return page(); }));
     return send_some(client);
   }
@@ -151,7 +151,7 @@ class Server {
     const auto now = Clock::now();
     for (auto& client : clients_)
       if (client.due <= now && client.due != Clock::time_point::min() && client.state == Client::State::request) {
-        const std::string text = http_error(408);
+        const std::string text = vz::http_error(408);
         (void)::send(client.socket.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       }
     std::erase_if(clients_, [&](const Client& client) { return client.due <= now; });

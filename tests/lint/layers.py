@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 # layer -> prefixes of project headers that it may include. <vz/...> is the public vocabulary.
-VOCABULARY = ["vz/error.h", "vz/ctid.h", "vz/reporter.h", "vz/features.h", "vz/version.h"]
+VOCABULARY = ["vz/error.h", "vz/ctid.h", "vz/reporter.h", "vz/features.h", "vz/http.h", "vz/version.h"]
 LAYERS = {
     "libvz/include/vz": ["vz/"],
     "libvz/base": ["libvz/base/", *VOCABULARY],

@@ -6,6 +6,9 @@
 namespace vzctl {
 namespace {
 
+using vz::http_complete;
+using vz::kHttpMaxRequest;
+
 vz::Result<std::string> page() { return std::string("PAGE\n"); }
 
 int status(const std::string& request) {
@@ -50,7 +53,7 @@ TEST(Http, WrongRequests) {
 TEST(Http, Limits) {
   EXPECT_FALSE(http_complete(""));
   EXPECT_FALSE(http_complete("GET /metrics HTTP/1.1\r\nHost: a\r\n"));
-  EXPECT_EQ(status("GET /metrics HTTP/1.1\r\nx: " + std::string(kMaxRequest, 'y')), 431);
+  EXPECT_EQ(status("GET /metrics HTTP/1.1\r\nx: " + std::string(kHttpMaxRequest, 'y')), 431);
 }
 
 TEST(Http, AFailureTellsNothing) {
