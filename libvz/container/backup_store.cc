@@ -95,6 +95,12 @@ BackupInfo look_at_backup(const std::string& path) {
   return out;
 }
 
+bool is_of_same(const std::string& path, const Config& config) {
+  auto opened = open_backup(path);
+  if (!opened) return false;
+  return Config::parse(opened->header.config, "the backup's configuration").get("UUID") == config.get("UUID");
+}
+
 Result<std::vector<BackupInfo>> backups_in(const std::string& dir) {
   std::vector<BackupInfo> out;
   if (!exists(dir)) return out;

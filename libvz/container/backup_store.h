@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <vz/backup.h>
+#include <vz/config.h>
 #include "libvz/container/backup_file.h"
 #include "libvz/container/backup_header.h"
 
@@ -29,6 +30,8 @@ Result<OpenBackup> open_backup(const std::string& path);
 BackupInfo describe_backup(const std::string& path, const BackupHeader& header, std::uint64_t bytes);
 // One that cannot be read has `problem`.
 BackupInfo look_at_backup(const std::string& path);
+// It is of the container with this configuration, and not of an earlier one that had its number.
+bool is_of_same(const std::string& path, const Config& config);
 // All of a directory, oldest first.
 Result<std::vector<BackupInfo>> backups_in(const std::string& dir);
 

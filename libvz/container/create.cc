@@ -36,6 +36,7 @@ Result<Config> new_config(const Host& host, const CreateOptions& options, const 
   }
   config.merge(options.settings);
   config.set("OSTEMPLATE", ostemplate);
+  config.set("UUID", std::string(trim(VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64)))));
   return config;
 }
 

@@ -202,6 +202,8 @@ constexpr Param kParams[] = {
      "The OS template that the container is made from, as in debian-13-amd64. Default: DEF_OSTEMPLATE of vz.conf."},
     {"ORIGIN_SAMPLE", nullptr, "NAME", Kind::text, Applies::start, "Identity",
      "The sample configuration that the container was made from (create --config)."},
+    {"UUID", nullptr, "UUID", Kind::text, Applies::start, "Identity",
+     "Which container it is, whatever its number; create makes a new one. Backups build only on those that have it."},
     {"VE_PRIVATE", "--private", "PATH", Kind::text, Applies::start, "Identity",
      "Absolute path of the directory that holds the container's files. $VEID stands for the number."},
     {"VE_ROOT", "--root", "PATH", Kind::text, Applies::start, "Identity",

@@ -22,8 +22,8 @@ namespace vz {
 namespace {
 
 // Settings that belong to one container and are never taken over from a sample.
-constexpr const char* kPersonalKeys[] = {"VE_ROOT",  "VE_PRIVATE", "OSTEMPLATE", "VE_LAYOUT",  "IP_ADDRESS",
-                                         "HOSTNAME", "NAME",       "NETIF",      "DESCRIPTION"};
+constexpr const char* kPersonalKeys[] = {"VE_ROOT",  "VE_PRIVATE", "OSTEMPLATE", "VE_LAYOUT",   "IP_ADDRESS",
+                                         "HOSTNAME", "NAME",       "NETIF",      "DESCRIPTION", "UUID"};
 
 Result<> change_addresses(const SetOptions& options, Config* config) {
   auto list = VZ_TRY(parse_ip_list(config->get("IP_ADDRESS").value_or("")));

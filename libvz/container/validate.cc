@@ -32,7 +32,6 @@ constexpr const char* kUbcKeys[] = {"KMEMSIZE",     "LOCKEDPAGES",  "PRIVVMPAGES
 // Keys of OpenVZ 6 and 7 that have nothing to say here and are in many files.
 constexpr std::string_view kForeignKeys[] = {"CONFIG_CUSTOMIZED",
                                              "IP6TABLES",
-                                             "UUID",
                                              "DISK",
                                              "ROOT_DISK",
                                              "TEMPLATES",
