@@ -36,7 +36,7 @@ Table backup_table(const std::vector<vz::BackupInfo>& backups, bool all) {
                    {"date", "DATE", -1, {}}, {"size", "SIZE", 1, {}},       {"layout", "LAYOUT", -1, {}},
                    {"host", "HOST", -1, {}}, {"problem", "PROBLEM", -1, {}}};
   if (all)
-    for (const char* key : {"description", "container", "uuid", "base", "path"})
+    for (const char* key : {"description", "container", "uuid", "base", "path", "by"})
       table.columns.push_back({key, key, -1, {}});
   for (const auto& b : backups) {
     std::vector<Cell> row = {
@@ -52,6 +52,7 @@ Table backup_table(const std::vector<vz::BackupInfo>& backups, bool all) {
     if (all)
       for (const auto* text : {&b.description, &b.container, &b.uuid, &b.base, &b.path})
         row.push_back(text_cell(*text));
+    if (all) row.push_back(text_cell(b.by_owner ? "owner" : "host"));
     table.rows.push_back(std::move(row));
   }
   return table;

@@ -8,6 +8,7 @@
 #include "libvz/base/text.h"
 #include "libvz/container/context.h"
 #include "libvz/container/mount_options.h"
+#include "libvz/container/owner_dir.h"
 #include "libvz/container/quota_scope.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/capabilities.h"
@@ -78,7 +79,7 @@ Result<> check_settings(const Config& merged) {
                     .with_hint("--ram and --swap belong together; --swap 0 means none"));
   auto layout = parse_layout(merged.get("VE_LAYOUT").value_or("image"));
   VZ_TRY(parse_mount_opts(merged.get("MOUNT_OPTS").value_or(""), layout ? *layout : Layout::image));
-  return {};
+  return check_owner_backups(merged);
 }
 
 std::vector<std::string> not_enforced_options(const Config& config) {

@@ -22,6 +22,8 @@
 #include "libvz/container/image_scan.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/migration_journal.h"
+#include "libvz/container/owner_backups.h"
+#include "libvz/container/owner_dir.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/state.h"
 #include "libvz/container/tree_archive.h"
@@ -205,6 +207,7 @@ Result<BackupHeader> make_header(const Context& ct, Layout layout, const BackupO
   if (auto host = host_identity()) h.host = host->name;
   h.vz = VZ_VERSION_STRING;
   h.description = options.description;
+  h.by_owner = options.by_owner;
   h.created_at = at;
   h.config = VZ_TRY(read_file(ct.host.config_path(ct.id)));
   if (layout == Layout::image) {
@@ -243,6 +246,7 @@ Result<BackupInfo> take_backup(const Host& host, Ctid id, const BackupOptions& o
   auto lock = VZ_TRY(CtLock::take(host, id, "backing up"));
   VZ_TRY(check_not_migrating(host, id));
   Context ct = VZ_TRY(load_context(host, id, reporter));
+  if (options.by_owner) VZ_TRY(check_owner_may(host, id, ct.config));
   const Layout layout = VZ_TRY(private_layout(ct.private_path));
   const auto moment = std::chrono::system_clock::now().time_since_epoch();
   const std::int64_t now = std::chrono::floor<std::chrono::seconds>(moment).count();
@@ -272,6 +276,11 @@ Result<BackupInfo> take_backup(const Host& host, Ctid id, const BackupOptions& o
   auto info = describe_backup(place.path, header, *written);
   reporter.info(fmt::format("Backup {} has been successfully created: {} KiB", info.name, *written >> 10));
   return info;
+}
+
+Result<> discard_unfinished_backup(const Host& host, Ctid id) {
+  const std::string dir = backup_dir_of(host, id);
+  return exists(dir) ? remove_unfinished({dir, "", /*ours=*/true}) : Result<>();
 }
 
 Result<std::vector<BackupInfo>> list_backups(const Host& host, std::optional<Ctid> id) {

@@ -45,6 +45,7 @@ BackupHeader from_json(const Json& j) {
   h.host = line_of(j, "host");
   h.vz = line_of(j, "vz");
   h.description = line_of(j, "description");
+  h.by_owner = j.value("by_owner", false);
   h.created_at = j.at("created_at");
   h.nanoseconds = j.value("nanoseconds", 0u);
   h.config = j.at("config");
@@ -63,6 +64,7 @@ std::string header_text(const BackupHeader& h) {
          {"host", h.host},
          {"vz", h.vz},
          {"description", h.description},
+         {"by_owner", h.by_owner},
          {"created_at", h.created_at},
          {"nanoseconds", h.nanoseconds},
          {"config", h.config}};

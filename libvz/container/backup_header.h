@@ -20,6 +20,7 @@ struct BackupHeader {
   std::uint64_t size = 0;  // image: of the file system
   std::string host, vz;    // where it was made, and by what
   std::string description;
+  bool by_owner = false;  // made from inside
   std::int64_t created_at = 0;
   std::uint32_t nanoseconds = 0;
   std::string config;  // the text of ID.conf

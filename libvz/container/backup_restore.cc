@@ -19,6 +19,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/names.h"
 #include "libvz/container/network.h"
+#include "libvz/container/owner_backups.h"
 #include "libvz/container/private_plan.h"
 #include "libvz/container/restored_config.h"
 #include "libvz/container/rootfs.h"
@@ -39,8 +40,11 @@ class Restoring {
       : host_(host), id_(id), options_(options), reporter_(reporter) {}
 
   Result<> run(const std::vector<std::string>& chain, const BackupHeader& header, bool trusted);
+  // Only up to where nothing of the container has changed.
+  Result<> make_ready(const Context& ct, const std::vector<std::string>& chain, const BackupHeader& header);
 
  private:
+  Result<> check_fits(const Context& ct, const BackupHeader& header) const;
   Result<> check_place();
   Result<Config> wanted_config(const BackupHeader& header, bool trusted);
   Result<> drop_privileges(Config* config);
@@ -219,7 +223,62 @@ Result<> Restoring::run(const std::vector<std::string>& chain, const BackupHeade
   return replaces_ ? replace(config) : become_new(config);
 }
 
+// What the owner has now, and nothing of what he may have had.
+Result<> Restoring::check_fits(const Context& ct, const BackupHeader& header) const {
+  if (header.layout != layout_name(VZ_TRY(private_layout(private_path_))))
+    return fail(Code::convert_image, fmt::format("the backup is of layout {}", header.layout));
+  auto space = ct.config.limit("DISKSPACE");
+  if (header.layout == layout_name(Layout::image) && space && header.size > space->limit * 1024)
+    return fail(Code::resize_image,
+                fmt::format("the disk of then has {} KiB, {} are allowed now", header.size >> 10, space->limit));
+  return refuse_snapshots(ct, "Cannot replace", Code::private_exists);
+}
+
+Result<> Restoring::make_ready(const Context& ct, const std::vector<std::string>& chain, const BackupHeader& header) {
+  private_path_ = ct.private_path;
+  VZ_TRY(check_fits(ct, header));
+  const auto dest = temporary_private(private_path_);
+  auto ready = [&]() -> Result<> {
+    VZ_TRY(fill(chain, header, ct.config));
+    auto space = ct.config.limit("DISKSPACE");
+    if (header.size != 0 && space && space->limit != Limit::kUnlimited && header.size < space->limit * 1024)
+      VZ_TRY(resize_private(dest, "", space->limit * 1024, reporter_));
+    return leave_config(dest, VZ_TRY(Config::load(host_.config_path(id_))));
+  };
+  auto done = ready();
+  if (!done) (void)remove_private(dest);
+  return done;
+}
+
 }  // namespace
+
+Result<> restore_in_place(Context& ct, const std::string& path, const Reached& reached) {
+  if (!VZ_TRY(running_state(ct.host, ct.id))) return fail(Code::not_running, "Container is not running");
+  const auto chain = VZ_TRY(backup_chain(path));
+  const auto header = VZ_TRY(open_backup(path)).header;
+  VZ_TRY(Restoring(ct.host, ct.id, {}, ct.reporter).make_ready(ct, chain, header));
+  VZ_TRY(reached("restarting"));
+  return finish_in_place(ct, reached);
+}
+
+bool is_ready_in_place(const std::string& private_path) { return has_restored_config(temporary_private(private_path)); }
+
+Result<> finish_in_place(Context& ct, const Reached& reached) {
+  const auto temporary = temporary_private(ct.private_path);
+  if (VZ_TRY(running_state(ct.host, ct.id))) VZ_TRY(stop_locked(ct, {}));
+  auto exchange = [&]() -> Result<> {
+    ct.reporter.step("restore-backup.exchange");
+    VZ_TRY(exchange_durably(temporary, ct.private_path));
+    VZ_TRY(reached("replaced"));
+    VZ_TRY(settle_restored_config(ct.host, ct.id, ct.private_path, ct.reporter));
+    ct.config = VZ_TRY(ct.host.load(ct.id));
+    return {};
+  };
+  auto exchanged = exchange();
+  // Whatever its files are: it ran, and runs again.
+  VZ_TRY(start_locked(ct, {.force = true}));
+  return exchanged;
+}
 
 Result<Ctid> restore_backup(const Host& host, const std::string& which, const RestoreBackupOptions& options,
                             Reporter& reporter) {

@@ -80,6 +80,7 @@ BackupInfo describe_backup(const std::string& path, const BackupHeader& h, std::
   out.layout = h.layout;
   out.host = h.host;
   out.description = h.description;
+  out.by_owner = h.by_owner;
   out.created_at = h.created_at;
   out.nanoseconds = h.nanoseconds;
   out.bytes = bytes;

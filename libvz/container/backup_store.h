@@ -37,6 +37,8 @@ Result<std::vector<BackupInfo>> backups_in(const std::string& dir);
 
 // The one that is named and all that it builds on, the full one first. They are looked for in the same directory.
 Result<std::vector<std::string>> backup_chain(const std::string& path);
+// Parts of backups that were not finished. The caller holds the container's lock.
+Result<> discard_unfinished_backup(const Host& host, Ctid id);
 // What the state parts of a finished backup hold.
 Result<std::string> read_backup_state(const std::string& path);
 

@@ -158,7 +158,7 @@ Result<DumpManifest> Checkpoint::manifest_for(const CriuProgram& program) {
   m.addresses = ct_.config.words("IP_ADDRESS");
   m.netif = ct_.config.get("NETIF").value_or("");
   auto access = VZ_TRY(plan_access(ct_.config));
-  m.external = VZ_TRY(external_mounts(state_.init.pid, access));
+  m.external = VZ_TRY(external_mounts(ct_.host, ct_.id, state_.init.pid, access));
   auto cgroups = VZ_TRY(CgroupHost::probe());
   m.hierarchies = hierarchy_names(cgroups);
   return m;
@@ -171,7 +171,7 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
   manifest.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
   manifest.scheduling = read_scheduling(VZ_TRY(running_.cgroups.pids()), state_.init.pid);
   auto access = VZ_TRY(plan_access(ct_.config));
-  if (VZ_TRY(external_mounts(state_.init.pid, access)) != manifest.external)
+  if (VZ_TRY(external_mounts(ct_.host, ct_.id, state_.init.pid, access)) != manifest.external)
     return fail(Error(Code::checkpoint, "the container's mounts changed in this moment").with_hint("try again"));
   if (netns_) {
     if (VZ_TRY(has_packet_tables_in(netns_))) return fail(network_changed());

@@ -22,7 +22,8 @@ std::string criu_work_dir(const Host& host, Ctid id);
 std::string restored_pid_file(const Host& host, Ctid id);
 
 // What CRIU is told when it dumps: mounts that are not the container's own, "mnt[/dev/null]:node/null".
-Result<std::vector<std::string>> external_mounts(pid_t init, const Access& access);
+Result<std::vector<std::string>> external_mounts(const Host& host, Ctid id, pid_t init, const Access& access);
+bool uses_owner_dir(const std::vector<std::string>& external);
 // And when it restores: the same things by this start's own means. Fills `place`.
 Result<std::vector<std::string>> place_mounts(const std::vector<std::string>& dumped, const std::string& work_dir,
                                               const StartPlan& plan, ShownFiles shown, CriuPlace* place);

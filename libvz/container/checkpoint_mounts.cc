@@ -8,16 +8,18 @@
 #include <fcntl.h>
 
 #include "libvz/container/checkpoint.h"
+#include "libvz/container/owner_dir.h"
 #include "libvz/kernel/device_node.h"
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/mount_table.h"
+#include "libvz/kernel/owner_socket.h"
 
 namespace vz {
 
 namespace {
 
-constexpr std::string_view kNode = "node/", kBind = "bind", kVzfs = "vzfs/";
+constexpr std::string_view kNode = "node/", kBind = "bind", kVzfs = "vzfs/", kOwner = "owner";
 
 std::set<std::string> node_names(const Access& access) {
   std::set<std::string> out = {"null"};
@@ -35,7 +37,14 @@ std::string node_of(const MountEntry& mount, const std::set<std::string>& known)
   return known.contains(name) ? name : std::string();
 }
 
-std::string source_of(const MountEntry& mount, const std::set<std::string>& nodes) {
+// RUN/ID/owner as mountinfo tells of it.
+struct OwnerDir {
+  std::string device, end;
+  bool is(const MountEntry& mount) const { return mount.device == device && mount.root.ends_with(end); }
+};
+
+std::string source_of(const MountEntry& mount, const std::set<std::string>& nodes, const OwnerDir& owner) {
+  if (owner.is(mount)) return std::string(kOwner);
   if (auto node = node_of(mount, nodes); !node.empty()) return std::string(kNode) + node;
   if (mount.type == "fuse.lxcfs") return std::string(kBind) + mount.root;
   if (mount.type == "vzfs" && mount.root.size() > 1) return std::string(kVzfs) + mount.root.substr(1);
@@ -72,6 +81,7 @@ class Sources {
     if (source.rfind(kNode, 0) == 0) return node(source.substr(kNode.size()));
     if (source.rfind(kVzfs, 0) == 0) return vzfs(source.substr(kVzfs.size()));
     if (source.rfind(kBind, 0) == 0) return bind(source.substr(kBind.size()));
+    if (source == kOwner && shown_.owner_dir) return owner();
     return missing(source);
   }
 
@@ -104,6 +114,11 @@ class Sources {
       return missing("/proc/" + name + " of vz.ko");
     return dir + "/" + name;
   }
+  Result<std::string> owner() {
+    auto point = VZ_TRY(make_mount_point(work_dir_ + "/owner", true));
+    place_->mounts.emplace_back(std::move(shown_.owner_dir), point);
+    return point;
+  }
   Result<std::string> bind(const std::string& target) {
     auto it =
         std::find_if(shown_.binds.begin(), shown_.binds.end(), [&](const BindFile& b) { return b.target == target; });
@@ -126,13 +141,18 @@ class Sources {
 
 }  // namespace
 
-Result<std::vector<std::string>> external_mounts(pid_t init, const Access& access) {
+Result<std::vector<std::string>> external_mounts(const Host& host, Ctid id, pid_t init, const Access& access) {
   const auto nodes = node_names(access);
+  const OwnerDir owner{device_of(owner_dir(host, id)), "/" + id.str() + "/owner"};
   std::vector<std::string> out;
   for (const auto& mount : VZ_TRY(read_mounts(init)))
-    if (auto source = source_of(mount, nodes); !source.empty())
+    if (auto source = source_of(mount, nodes, owner); !source.empty())
       out.push_back(fmt::format("mnt[{}]:{}", mount.point, source));
   return out;
+}
+
+bool uses_owner_dir(const std::vector<std::string>& external) {
+  return std::any_of(external.begin(), external.end(), [](const auto& e) { return source_in(e) == kOwner; });
 }
 
 Result<std::vector<std::string>> place_mounts(const std::vector<std::string>& dumped, const std::string& work_dir,

@@ -11,6 +11,7 @@
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/names.h"
 #include "libvz/container/network.h"
+#include "libvz/container/owner_backups.h"
 #include "libvz/container/private_plan.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/samples.h"
@@ -169,6 +170,7 @@ Result<> destroy_locked(Context& ct) {
   reporter.step("destroy.config");
   VZ_TRY(rename_durably(host.config_path(ct.id), host.config_path(ct.id) + ".destroyed"));
   (void)remove_empty_dir(ct.root_path);
+  forget_owner_record(host, ct.id);
   reporter.info("Container private area was destroyed");
   return {};
 }

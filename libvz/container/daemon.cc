@@ -90,6 +90,7 @@ void Daemon::adopt_running(std::map<std::string, UniqueFd> handed) {
       wards_[*id].state = Ward::State::ended;
     }
   }
+  adopt_operations();
   restore_listeners(stored);
   for (auto& [name, fd] : stored)
     if (fd && stored_ctid(name)) manager_->forget(name);
@@ -138,6 +139,15 @@ Result<> Daemon::dispatch(const epoll_event& event) {
     case Token::quota_event:
       quota_event();
       break;
+    case Token::owner_listener:
+      accept_owner(Ctid(which));
+      break;
+    case Token::owner_client:
+      owner_event(static_cast<int>(which));
+      break;
+    case Token::owner_job:
+      owner_job_event(Ctid(which));
+      break;
     case Token::job:
       if (ward != wards_.end()) job_ended(ward->first, ward->second);
       break;
@@ -155,7 +165,9 @@ std::optional<std::chrono::milliseconds> Daemon::next_timeout() const {
     if (ward.state == Ward::State::dying || (ward.state == Ward::State::ended && !held(id))) consider(ward.due);
   }
   if (next_sample_ && !wards_.empty()) consider(*next_sample_);
-  if (wards_.empty() && connections_.empty() && options_.idle_exit) consider(idle_since_ + *options_.idle_exit);
+  if (auto due = next_owner_time()) consider(*due);
+  if (wards_.empty() && connections_.empty() && !owner_busy() && options_.idle_exit)
+    consider(idle_since_ + *options_.idle_exit);
   if (!first) return std::nullopt;
   // Rounded up: waking a moment too early would spin.
   auto left = std::chrono::ceil<std::chrono::milliseconds>(*first - Clock::now());
@@ -172,12 +184,13 @@ void Daemon::tick() {
     if (ward.throttled && Clock::now() >= ward.throttled_until) resume_console(id, ward);
     next_step(id, ward);
   }
+  tick_owner();
   sample_usage();
-  if (!wards_.empty() || !connections_.empty()) idle_since_ = Clock::now();
+  if (!wards_.empty() || !connections_.empty() || owner_busy()) idle_since_ = Clock::now();
 }
 
 bool Daemon::idle_too_long() const {
-  return options_.idle_exit && wards_.empty() && connections_.empty() &&
+  return options_.idle_exit && wards_.empty() && connections_.empty() && !owner_busy() &&
          Clock::now() - idle_since_ >= *options_.idle_exit;
 }
 
@@ -196,6 +209,8 @@ void Daemon::drop_descriptors() {
   for (auto& [fd, listener] : quota_listeners_) listener.listener->close();
   quota_listeners_.clear();
   if (quota_broker_) quota_broker_->abandon();
+  owner_clients_.clear();
+  owner_wards_.clear();
   wards_.clear();
   connections_.clear();
 }

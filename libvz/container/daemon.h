@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // The state of vzd. daemon.cc is its loop, daemon_client.cc answers requests, daemon_console.cc drains consoles,
 // daemon_reaper.cc follows the end of containers, daemon_usage.cc keeps what they used, daemon_oom.cc reports OOM
-// kills, daemon_quota.cc has quotactl(2) answered, daemon_quota_events.cc reports limits of disk quotas.
+// kills, daemon_quota.cc has quotactl(2) answered, daemon_quota_events.cc reports limits of disk quotas,
+// daemon_owner.cc lets owners of containers back them up from inside.
 #pragma once
 
 #include <chrono>
@@ -14,6 +15,7 @@
 
 #include <vz/daemon.h>
 #include "libvz/base/fd.h"
+#include "libvz/container/owner_request.h"
 #include "libvz/container/quota_broker.h"
 #include "libvz/container/quota_events.h"
 #include "libvz/container/usage_keep.h"
@@ -64,6 +66,41 @@ struct QuotaWard {
   std::shared_ptr<const QuotaScope> scope;
   bool busy = false;  // a thread works for it
   std::uint32_t next = 0;
+};
+
+// A connection of somebody inside: its request comes in, a process may work on it, the reply goes out, and then what
+// else it says is thrown away until it closes.
+struct OwnerClient {
+  enum class State : std::uint8_t { request, waiting, reply, closing };
+  UniqueFd sock;
+  Ctid id{0};
+  std::uint64_t serial = 0;  // the descriptor's number comes again, this does not
+  bool root = false;         // the container's
+  State state = State::request;
+  std::string in, out;
+  std::size_t sent = 0;
+  std::chrono::steady_clock::time_point due;
+};
+
+// A process that works on a request, and the pipe in which it says what is to be replied.
+struct OwnerJob {
+  UniqueFd process, answer;
+  std::string text;
+  int client = -1;
+  std::uint64_t serial = 0;
+};
+
+// A container whose root may ask for backups, or for which something of the kind still works.
+struct OwnerWard {
+  UniqueFd listener;
+  std::uint32_t root = 0;  // its root's number on the host
+  OwnerJob reader, operation;
+  std::uint32_t accepted = 0;  // since `window` began
+  std::chrono::steady_clock::time_point window;
+  bool paused = false;  // nobody is accepted
+  bool settle = false;  // what an operation left, at `settle_at`
+  std::chrono::steady_clock::time_point settle_at;
+  std::uint32_t retries = 0, failures = 0;  // of settling
 };
 
 // Its name in the service manager's store.
@@ -147,6 +184,27 @@ class Daemon {
   void watch_quota();
   void quota_event();
 
+  // daemon_owner.cc
+  void open_owner(Ctid id);
+  void close_owner(Ctid id);
+  void forget_owner(Ctid id);
+  std::size_t count_owner_clients(Ctid id) const;
+  void accept_owner(Ctid id);
+  void resume_owner(Ctid id, OwnerWard& ward);
+  void close_owner_client(int fd);
+  void owner_event(int fd);
+  void take_request(int fd, OwnerClient& client);
+  bool start_owner_job(Ctid id, OwnerJob& job, const std::optional<OwnerRequest>& request);
+  void owner_job_event(Ctid id);
+  void read_owner_answer(OwnerJob& job, bool ended);
+  void operation_ended(Ctid id, OwnerWard& ward, int status);
+  void reply_owner(int fd, OwnerClient& client, std::string text);
+  void send_owner(int fd, OwnerClient& client);
+  void adopt_operations();
+  std::optional<Clock::time_point> next_owner_time() const;
+  void tick_owner();
+  bool owner_busy() const;
+
   const Host& host_;
   Reporter& reporter_;
   DaemonOptions options_;
@@ -166,6 +224,9 @@ class Daemon {
   std::optional<QuotaBroker> quota_broker_;
   std::optional<QuotaEvents> quota_events_;
   std::map<Ctid, QuotaVoice> quota_voices_;
+  std::map<int, OwnerClient> owner_clients_;
+  std::map<Ctid, OwnerWard> owner_wards_;
+  std::uint64_t owner_serial_ = 0;
   Clock::time_point idle_since_ = Clock::now();
   bool ending_ = false;
 };
@@ -182,6 +243,9 @@ enum class Token : std::uint32_t {
   quota,         // descriptor of a listener
   quota_answer,  // the broker's
   quota_event,
+  owner_listener,
+  owner_client,  // descriptor
+  owner_job,     // its end, or what it says
 };
 inline std::uint64_t token(Token what, std::uint32_t which = 0) {
   return (static_cast<std::uint64_t>(what) << 32) | which;

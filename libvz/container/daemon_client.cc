@@ -83,6 +83,7 @@ Result<int> Daemon::answer(Connection& connection, const VzdRequest& request, st
     case VzdOp::hold:
       connection.op = VzdOp::hold;
       connection.ctid = id.value();
+      close_owner(id);  // who is connected could not be saved
       return -1;
     case VzdOp::yield:
     case VzdOp::sample:
@@ -112,6 +113,7 @@ Result<> Daemon::adopt(Ctid id, UniqueFd master, UniqueFd pidfd) {
     return added;
   }
   if (master) attach_console(id, ward, std::move(master));
+  open_owner(id);
   return {};
 }
 
@@ -149,7 +151,9 @@ void Daemon::close_connection(int sock) {
     ward->second.lease = -1;
     resume_console(id, ward->second);
   }
-  if (connection.op == VzdOp::hold) next_step(id, ward->second);
+  if (connection.op != VzdOp::hold) return;
+  if (ward->second.state == Ward::State::running) open_owner(id);
+  next_step(id, ward->second);
 }
 
 bool Daemon::held(Ctid id) const {

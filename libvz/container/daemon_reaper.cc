@@ -60,6 +60,7 @@ void Daemon::init_ended(Ctid id, Ward& ward) {
   ward.pidfd.reset();
   close_console(id, ward);
   close_quota(id);
+  close_owner(id);
   ward.state = Ward::State::ended;
   ward.due = Clock::now();
   next_step(id, ward);
@@ -131,6 +132,7 @@ void Daemon::erase(Ctid id) {
   if (found == wards_.end()) return;
   close_console(id, found->second);
   close_quota(id);
+  close_owner(id);
   if (found->second.pidfd) poller_.remove(found->second.pidfd.get());
   wards_.erase(found);
 }

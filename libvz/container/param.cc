@@ -19,8 +19,8 @@ namespace {
 
 enum class From { option, file };
 
-constexpr std::string_view kFeatures[] = {"nesting", "tun", "fuse",  "sysfs",  "nfs",  "sit",
-                                          "ipip",    "ppp", "ipgre", "bridge", "nfsd", "ubc"};
+constexpr std::string_view kFeatures[] = {"nesting", "tun",   "fuse",   "sysfs", "nfs", "sit",    "ipip",
+                                          "ppp",     "ipgre", "bridge", "nfsd",  "ubc", "backups"};
 
 tl::unexpected<Error> bad(std::string reason, std::string hint = {}) {
   return fail(Error(Code::bad_value, std::move(reason)).with_hint(std::move(hint)));
@@ -180,7 +180,8 @@ Result<std::string> check_on_off(const Param& p, std::string_view text) {
   for (const auto& item : list) {
     bool known = std::find(std::begin(kFeatures), std::end(kFeatures), item.name) != std::end(kFeatures);
     if (has_key(p, "FEATURES") && !known)
-      return bad("unknown feature '" + printable(item.name) + "'", "known are nesting, tun, fuse and OpenVZ's own");
+      return bad("unknown feature '" + printable(item.name) + "'",
+                 "known are nesting, tun, fuse, ubc, backups and OpenVZ's own");
   }
   return format_on_off_list(latest(std::move(list), same_name));
 }

@@ -171,8 +171,10 @@ constexpr Param kParams[] = {
      "Gives or takes capabilities inside, as in net_admin:on,sys_time:off; see capabilities(7). May be repeated."},
     {"FEATURES", "--features", "NAME:on|off[,...]", Kind::on_off_list, Applies::restart, "Access",
      "Switches features: nesting (containers inside; excludes live migration), tun, fuse, and ubc, which is on unless "
-     "it is switched off: with it and vz.ko, /proc/user_beancounters and /proc/vz exist inside. OpenVZ's nfs, sit, "
-     "ipip, ppp, ipgre, bridge, nfsd and sysfs are kept and have no effect."},
+     "it is switched off: with it and vz.ko, /proc/user_beancounters and /proc/vz exist inside. With backups its root "
+     "makes, lists, restores and deletes backups of it from inside, through /dev/vz/backups; needs --backup-space, and "
+     "backups:off forbids it at once. OpenVZ's nfs, sit, ipip, ppp, ipgre, bridge, nfsd and sysfs are kept and have no "
+     "effect."},
     {"DEVNODES", "--devnodes", "NAME:[r][w][q]|none", Kind::devnode_list, Applies::online, "Access",
      "Gives access to a device of the host by its name below /dev, as in net/tun:rw; none takes it back. May be "
      "repeated. Loop devices are refused."},

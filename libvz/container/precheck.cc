@@ -195,7 +195,7 @@ Result<> refuse_obstacles(const std::vector<Obstacle>& obstacles) {
 
 namespace {
 
-Result<PrecheckFacts> read_facts(const Running& running, const Access& access) {
+Result<PrecheckFacts> read_facts(const Host& host, const Running& running, const Access& access) {
   PrecheckFacts facts;
   const pid_t init = running.state.init.pid;
   auto pids = VZ_TRY(running.cgroups.pids());
@@ -214,7 +214,7 @@ Result<PrecheckFacts> read_facts(const Running& running, const Access& access) {
         facts.sockets.emplace_back(facts.tasks.back(), mount.point);
     if (pid == init) facts.mounts = std::move(*mounts);
   }
-  for (const auto& external : VZ_TRY(external_mounts(init, access)))
+  for (const auto& external : VZ_TRY(external_mounts(host, running.state.id, init, access)))
     facts.external.insert(external.substr(4, external.rfind("]:") - 4));
   facts.protocols = protocols_in_use(init).value_or(std::vector<std::string>());
   facts.message_queues = waiting_message_queues(init);
@@ -227,7 +227,7 @@ Result<std::vector<Obstacle>> find_obstacles(const Host& host, Ctid id) {
   auto running = VZ_TRY(open_running(host, id));
   auto config = VZ_TRY(host.load(id));
   auto access = VZ_TRY(plan_access(config));
-  return judge(VZ_TRY(read_facts(running, access)));
+  return judge(VZ_TRY(read_facts(host, running, access)));
 }
 
 }  // namespace vz

@@ -7,6 +7,7 @@
 #include "libvz/container/lock.h"
 #include "libvz/container/network.h"
 #include "libvz/container/network_handover.h"
+#include "libvz/container/owner_dir.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/traffic.h"
 #include "libvz/container/vswap_policy.h"
@@ -114,8 +115,11 @@ Result<CriuPlace> Restore::make_place(UniqueFd root, CriuRestore* request) {
   request->root = place.work_dir + "/root";
   VZ_TRY(make_dirs(request->root, 0711));
   place.mounts.emplace_back(std::move(root), request->root);
-  request->external =
-      VZ_TRY(place_mounts(dump_.manifest.external, place.work_dir, plan_, shown_files(ct_, plan_), &place));
+  auto shown = shown_files(ct_, plan_);
+  // It was there when the dump was made; whether anybody answers in it is another question.
+  if (!shown.owner_dir && uses_owner_dir(dump_.manifest.external))
+    shown.owner_dir = VZ_TRY(mount_owner_dir(ct_.host, ct_.id));
+  request->external = VZ_TRY(place_mounts(dump_.manifest.external, place.work_dir, plan_, std::move(shown), &place));
   return place;
 }
 

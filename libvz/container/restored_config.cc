@@ -50,6 +50,8 @@ Result<> leave_config(const std::string& private_path, const Config& config) {
   return replace_file(waiting_config(private_path), config.text(), 0600);
 }
 
+bool has_restored_config(const std::string& private_path) { return exists(waiting_config(private_path)); }
+
 Result<bool> settle_restored_config(const Host& host, Ctid id, const std::string& private_path, Reporter& reporter) {
   const auto waiting = waiting_config(private_path);
   if (!exists(waiting)) return false;

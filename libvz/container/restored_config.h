@@ -17,6 +17,8 @@ Result<> adopt_config(const Host& host, Ctid id, Config then, Reporter& reporter
 
 // In a private area that is about to take the place of the container's: the configuration that belongs to it.
 Result<> leave_config(const std::string& private_path, const Config& config);
+// They have changed places, and the next one is yet to come.
+bool has_restored_config(const std::string& private_path);
 // After they changed places: it becomes ID.conf, and what was there before goes. True when there was one.
 Result<bool> settle_restored_config(const Host& host, Ctid id, const std::string& private_path, Reporter& reporter);
 

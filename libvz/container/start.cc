@@ -20,6 +20,7 @@
 #include "libvz/container/mount_scripts.h"
 #include "libvz/container/network.h"
 #include "libvz/container/network_handover.h"
+#include "libvz/container/owner_dir.h"
 #include "libvz/container/private_plan.h"
 #include "libvz/container/quota_scope.h"
 #include "libvz/container/rootfs.h"
@@ -68,6 +69,7 @@ Result<StartPlan> plan_start(Context& ct, const StartOptions& options) {
   if (auto stored = not_enforced_options(ct.config); !stored.empty())
     ct.reporter.debug("Stored but not enforced by this version: " + join(stored, " "));
   plan.access = VZ_TRY(plan_access(ct.config));
+  VZ_TRY(check_owner_backups(ct.config));
   plan.idmap = VZ_TRY(allocate_idmap(ct.host, ct.id));
   plan.lenient = options.force || !options.enforce_all;
   return plan;
@@ -120,6 +122,12 @@ Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool writ
 
 ShownFiles shown_files(const Context& ct, const StartPlan& plan) {
   ShownFiles out;
+  if (wants_owner_backups(ct.config)) {
+    if (auto dir = mount_owner_dir(ct.host, ct.id))
+      out.owner_dir = std::move(*dir);
+    else
+      ct.reporter.warn("Warning: no backups from inside: " + dir.error().message());
+  }
   const bool beancounters = feature_on(ct.config, "ubc", true);
   if (auto vzfs = mount_vzfs(plan.idmap, beancounters)) out.vzfs = std::move(*vzfs);
   if (!ct.host.global().yes_no("LXCFS").value_or(true)) return out;
@@ -145,6 +153,7 @@ InitSpec init_spec(const Context& ct, const StartPlan& plan, UniqueFd root) {
   auto shown = shown_files(ct, plan);
   spec.proc_files = std::move(shown.vzfs);
   spec.binds = std::move(shown.binds);
+  spec.owner_dir = std::move(shown.owner_dir);
   spec.hostname = ct.config.get("HOSTNAME").value_or("");
   if (spec.hostname.empty()) spec.hostname = "ct" + ct.id.str();
   spec.env = init_environment();

@@ -35,6 +35,7 @@ Result<UniqueFd> prepare_root(Context& ct, StartPlan& plan, bool fsck, bool writ
 struct ShownFiles {
   ProcFiles vzfs;
   std::vector<BindFile> binds;
+  UniqueFd owner_dir;  // owner_dir.h
 };
 ShownFiles shown_files(const Context& ct, const StartPlan& plan);
 

@@ -111,6 +111,7 @@ Result<InitPlan> plan_init(InitSpec& spec) {
   for (auto& bind : spec.binds) plan.binds.push_back(VZ_TRY(plan_bind(bind)));
   plan.proc_mount = std::move(spec.proc_files.mount);
   plan.proc_files = std::move(spec.proc_files.files);
+  plan.owner_dir = std::move(spec.owner_dir);
   plan.hostname = spec.hostname.empty() ? "localhost" : spec.hostname;
   if (spec.cgroups) {
     plan.v1_procs = VZ_TRY(spec.cgroups->v1_procs());

@@ -160,6 +160,7 @@ void MountTree::mount_dev(int dev) const {
   attach(shm, directory(dev, "shm", 0755), "/dev/shm");
   int mqueue = create("mqueue", {}, kData | MOUNT_ATTR_NOEXEC);
   if (mqueue >= 0) attach(mqueue, directory(dev, "mqueue", 0755), "/dev/mqueue");
+  if (plan_.owner_dir) attach(plan_.owner_dir.get(), directory(dev, "vz", 0755), "/dev/vz");
   make_links(dev);
   bind_nodes(dev);
 }

@@ -29,6 +29,7 @@ struct InitPlan {
   std::vector<BindPlan> binds;
   UniqueFd proc_mount;  // detached; its files cover those of /proc
   std::vector<ProcFiles::File> proc_files;
+  UniqueFd owner_dir;  // detached, for /dev/vz
   std::vector<UniqueFd> v1_procs;
   std::string hostname;
   ExecPlan exec;

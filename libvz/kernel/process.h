@@ -64,6 +64,7 @@ struct InitSpec {
   std::vector<DeviceNode> devices;
   std::vector<BindFile> binds;
   ProcFiles proc_files;
+  UniqueFd owner_dir;  // detached mount to be shown as /dev/vz, or none
   std::string hostname;
   std::vector<std::string> argv;  // {"/sbin/init", …}; tried in order of init_paths when argv[0] is empty
   std::vector<std::string> env;   // "container=vz", …

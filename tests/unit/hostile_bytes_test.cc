@@ -21,6 +21,7 @@
 #include "libvz/container/image_delta.h"
 #include "libvz/container/memory_sender.h"
 #include "libvz/container/migration_message.h"
+#include "libvz/container/owner_request.h"
 #include "libvz/kernel/criu_pagemap.h"
 #include "libvz/kernel/file.h"
 
@@ -99,6 +100,37 @@ TEST(HostileBytes, ManifestOfADump) {
     if (!m->network) continue;
     for (const auto& [name, value] : m->network->sysctls)
       EXPECT_EQ(fs::path("/n/" + name).lexically_normal().string().rfind("/n/", 0), 0u) << name;
+  }
+  EXPECT_GT(accepted, 0);
+  EXPECT_LT(accepted, kTurns);
+}
+
+TEST(HostileBytes, RequestOfAnOwner) {
+  Mutator mutator;
+  const std::string good[] = {
+      "POST /backups/101-20261122-173328/restore HTTP/1.1\r\nHost: vz\r\nAccept: */*\r\n\r\n",
+      "DELETE /backups/101-20261122-173328-2?format=text HTTP/1.1\r\nHost: vz\r\n\r\n",
+      "POST /backups?incremental=1 HTTP/1.1\r\nHost: vz\r\nContent-Length: 0\r\n\r\n",
+  };
+  int accepted = 0;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    OwnerRequest request;
+    const auto text = mutator.change(good[mutator.below(std::size(good))]);
+    if (!http_complete(text)) continue;
+    const int status = parse_owner_request(text, Ctid(101), &request);
+    if (status != 200) {
+      EXPECT_TRUE(status >= 400 && status <= 505) << status;
+      EXPECT_EQ(owner_error(status, request).rfind("HTTP/1.1 ", 0), 0u);
+      continue;
+    }
+    ++accepted;
+    using What = OwnerRequest::What;
+    if (request.what == What::restore || request.what == What::remove) {
+      EXPECT_TRUE(is_backup_of(Ctid(101), request.name)) << request.name;
+      EXPECT_EQ(request.name.find_first_not_of("0123456789-"), std::string::npos);
+    } else {
+      EXPECT_EQ(request.name, "");
+    }
   }
   EXPECT_GT(accepted, 0);
   EXPECT_LT(accepted, kTurns);

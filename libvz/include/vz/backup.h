@@ -30,12 +30,14 @@ struct BackupInfo {
   std::uint64_t bytes = 0;        // of the file
   std::uint64_t size = 0;         // image: of the file system
   std::string problem;            // why it cannot be used; "": nothing is known
+  bool by_owner = false;          // made from inside, by the container's root
 };
 
 struct BackupOptions {
   std::string output;  // a directory, or a file to be made; empty: BACKUPDIR/ID
   bool incremental = false;
   std::string description;
+  bool by_owner = false;  // for the container's root: only with FEATURES and BACKUP_SPACE that allow it
 };
 
 struct RestoreBackupOptions {
