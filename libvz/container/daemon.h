@@ -198,6 +198,7 @@ class Daemon {
   void owner_job_event(Ctid id);
   void read_owner_answer(OwnerJob& job, bool ended);
   void operation_ended(Ctid id, OwnerWard& ward, int status);
+  void adopt_unknown(Ctid id);
   void reply_owner(int fd, OwnerClient& client, std::string text);
   void send_owner(int fd, OwnerClient& client);
   void adopt_operations();

@@ -252,14 +252,27 @@ void Daemon::read_owner_answer(OwnerJob& job, bool ended) {
 void Daemon::operation_ended(Ctid id, OwnerWard& ward, int status) {
   auto record = load_owner_record(host_, id);
   const bool settled = std::exchange(ward.settle, false);
-  if (!record || record->over()) return;
+  if (!record || record->over()) return adopt_unknown(id);
   if (!settled) ward.retries = ward.failures = 0;
   if (settled && (status == kLockedStatus ? ++ward.retries > kMaxRetries : ++ward.failures >= kMaxFailures)) {
     log(Reporter::Level::error, id, "owner: what " + record->operation + " left cannot be repaired now");
-    return give_up_owner(host_, id);
+    give_up_owner(host_, id);
+    return adopt_unknown(id);
   }
   ward.settle = true;
   ward.settle_at = Clock::now() + (settled ? seconds(1) : seconds(0));
+}
+
+// Whoever started it may have died before it could tell us.
+void Daemon::adopt_unknown(Ctid id) {
+  // A ward that does not run is of the init before.
+  if (auto ward = wards_.find(id); ward != wards_.end() && ward->second.state == Ward::State::running) return;
+  auto state = load_state(host_, id);
+  if (!state || !*state || (*state)->phase != "running") return;
+  auto pidfd = open_process((*state)->init);
+  if (!pidfd) return;
+  if (auto done = adopt(id, UniqueFd(), std::move(*pidfd)); !done)
+    log(Reporter::Level::warning, id, done.error().message());
 }
 
 void Daemon::reply_owner(int fd, OwnerClient& client, std::string text) {
