@@ -718,10 +718,10 @@ class Killed(OwnerTest):
 
     def telling(self, steps, layout):
         """Those around what counts, and some of the others."""
-        known = ["owner.restarting:1", "restore-backup.exchange:1", "owner.replaced:1", "restored.done:1", "start.adopt:1"]
+        known = ["owner.running:1", "owner.restarting:1", "restore-backup.exchange:1", "owner.replaced:1", "restored.done:1",
+                 "start.adopt:1"]
         if layout == "image":
-            known += ["owner.running:1", "restore-backup.copy:1", "stop.request:1", "cleanup.state:1", "restored.config:1",
-                      "start.clone:1"]
+            known += ["restore-backup.copy:1", "stop.request:1", "cleanup.state:1", "restored.config:1", "start.clone:1"]
         others = [s for s in steps if s not in known]
         some = set(vzhost.some_steps(others, every=12)) | set(known)
         return [s for s in steps if s in some]
