@@ -58,15 +58,21 @@ bool open_to_us(int hook) {
   return fd >= 0;
 }
 
-// Who counts what a module has must be loaded after it.
+// Who counts what a module has must be loaded after it. Built into the kernel, it may have no directory in /sys/module,
+// but its types are the kernel's then.
 struct Module {
-  const char *program, *module;
+  const char *program, *module, *type;
 };
-constexpr Module kModules[] = {{"ub_iptent_charge", "nf_tables"}};
+constexpr Module kModules[] = {{"ub_iptent_charge", "nf_tables", "nftables_pernet"}};
 
-std::string lacking_module(std::string_view program) {
+bool is_there(const btf* types, const Module& m) {
+  return ::access((std::string("/sys/module/") + m.module).c_str(), F_OK) == 0 ||
+         (types && btf__find_by_name_kind(types, m.type, BTF_KIND_STRUCT) > 0);
+}
+
+std::string lacking_module(const btf* types, std::string_view program) {
   for (const auto& m : kModules)
-    if (program == m.program && ::access((std::string("/sys/module/") + m.module).c_str(), F_OK) != 0)
+    if (program == m.program && !is_there(types, m))
       return std::string(m.module) + " was not loaded when this was: modprobe " + m.module +
              ", then `vz-bpf load` again";
   return "";
@@ -74,7 +80,7 @@ std::string lacking_module(std::string_view program) {
 
 // "" or what this kernel lacks.
 std::string lacking(const btf* types, const bpf_program* program) {
-  if (auto module = lacking_module(bpf_program__name(program)); !module.empty()) return module;
+  if (auto module = lacking_module(types, bpf_program__name(program)); !module.empty()) return module;
   auto function = function_of(program);
   if (function.empty() || !types) return "";
   int id = btf__find_by_name_kind(types, function.c_str(), BTF_KIND_FUNC);
