@@ -435,7 +435,15 @@ class Files(ModuleTest):
         self.assertRegex(out, r"load average: \d")
         self.assertRegex(self.inside(group, "top -b -n 1"), r"MiB Mem :\s+256.0 total")
 
+    def keep_dirty(self):
+        """Nothing is written back meanwhile: neither now and then nor because it is much."""
+        for name, value in (("dirty_writeback_centisecs", 0), ("dirty_ratio", 95), ("dirty_background_ratio", 90)):
+            knob = pathlib.Path("/proc/sys/vm", name)
+            self.addCleanup(knob.write_text, knob.read_text())
+            knob.write_text(str(value))
+
     def test_kinds_of_memory(self):
+        self.keep_dirty()
         group = self.container()
         file, shared = pathlib.Path("/root/vz-kmod-file"), pathlib.Path("/dev/shm/vz-kmod")
         self.addCleanup(file.unlink)
