@@ -55,6 +55,19 @@ def vmstat(name):
     raise AssertionError(f"/proc/vmstat has no {name}")
 
 
+class Between:
+    """A value that moves is read before and after what shows it: the shown one is of some moment in between. Reading
+    itself takes memory, CPU time and a task, the more of it the busier the machine is."""
+
+    def __init__(self, truth):
+        self.truth, self.before = truth, truth()
+
+    def check(self, test, shown, slack):
+        after = self.truth()
+        test.assertGreaterEqual(shown, min(self.before, after) - slack, (self.before, after))
+        test.assertLessEqual(shown, max(self.before, after) + slack, (self.before, after))
+
+
 def set_(ctid, *options, **kw):
     """`vzctl set … --save`."""
     return vzctl("set", ctid, *options, "--save", **kw)

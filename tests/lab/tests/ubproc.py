@@ -25,7 +25,7 @@ import vzhost
 import vzmodule
 import vznetlink
 from kmod import NOBODY, SECOND, Group, complaints, unload
-from labguest import MIB
+from labguest import MIB, Between
 from vzhost import run, wait_for
 from vznetlink import ADD, DEL, GET, INFO, SET, UB_MAPS
 
@@ -113,6 +113,10 @@ def umount():
 
 def read(path):
     return (pathlib.Path("/proc") / path).read_text()
+
+
+def all_threads():
+    return int(read("loadavg").split()[3].split("/")[1])
 
 
 def table(text):
@@ -343,13 +347,16 @@ class Numbers(UbTest):
         self.addCleanup(hold.communicate)
         self.addCleanup(hold.kill)
         hold.stdout.readline()
+
+        def used_pages():
+            memory = kmod.table(read("meminfo"))
+            return (memory["MemTotal"] - memory["MemFree"]) // 4
+
+        pages, threads = Between(used_pages), Between(all_threads)
         rows = table(read("user_beancounters"))
-        memory = kmod.table(read("meminfo"))
-        all_threads = int(read("loadavg").split()[3].split("/")[1])
-        self.assertAlmostEqual(rows[0]["physpages"][0] + rows[101]["physpages"][0],
-                               (memory["MemTotal"] - memory["MemFree"]) // 4, delta=2048)
+        pages.check(self, rows[0]["physpages"][0] + rows[101]["physpages"][0], 2048)
         self.assertGreater(rows[101]["physpages"][0], 25000)
-        self.assertAlmostEqual(rows[0]["numproc"][0] + rows[101]["numproc"][0], all_threads, delta=8)
+        threads.check(self, rows[0]["numproc"][0] + rows[101]["numproc"][0], 8)
         self.assertEqual(rows[0]["numfile"], (0, 0, UNLIMITED, UNLIMITED, 0))
 
     def test_nested(self):
@@ -363,10 +370,10 @@ class Numbers(UbTest):
         self.register(inner, 102)
         task = inner.command("sleep", "100")
         wait_for(lambda: (outer.path / "pids.current").read_text() == "1\n", 10, "a task")
+        threads = Between(all_threads)
         rows = table(read("user_beancounters"))
         self.assertEqual(rows[101]["numproc"][0], 1)
-        all_threads = int(read("loadavg").split()[3].split("/")[1])
-        self.assertAlmostEqual(rows[0]["numproc"][0], all_threads - 1, delta=8)
+        threads.check(self, rows[0]["numproc"][0] + 1, 8)
         text = inner.output("cat", "/proc/user_beancounters")
         self.assertEqual(set(table(text)), {102})
         kmod.end(task)
