@@ -13,7 +13,6 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/mount_table.h"
-#include "libvz/kernel/owner_socket.h"
 
 namespace vz {
 

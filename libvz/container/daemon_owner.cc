@@ -14,6 +14,7 @@
 #include "libvz/kernel/job.h"
 #include "libvz/kernel/owner_socket.h"
 #include "libvz/kernel/process.h"
+#include "libvz/kernel/vzd_protocol.h"
 
 namespace vz {
 namespace {
@@ -56,8 +57,9 @@ int run_owner_job(HostPaths paths, Ctid id, const std::optional<OwnerRequest>& r
 // Whether it has the right is in what it was started with; whether it still has, each request asks again.
 void Daemon::open_owner(Ctid id) {
   close_owner(id);
+  if (!exists(owner_dir(host_, id)) || held(id)) return;
   auto state = load_state(host_, id);
-  if (!state || !*state || held(id) || !exists(owner_dir(host_, id))) return;
+  if (!state || !*state) return;
   if (!wants_owner_backups(Config::parse((*state)->config_snapshot, "state"))) return;
   auto listener = listen_in(owner_dir(host_, id), kOwnerSocket, (*state)->idmap.base);
   if (!listener || !poller_.add(listener->get(), EPOLLIN, token(Token::owner_listener, id.value())))
@@ -191,18 +193,18 @@ bool Daemon::start_owner_job(Ctid id, OwnerJob& job, const std::optional<OwnerRe
   HostPaths paths = host_.paths();
   auto process = start_job([&] {
     Reporter& out = reporter_;
-    UniqueFd answer = std::move(pipe->second);
+    UniqueFd answer = std::move(pipe->write_end);
     const auto wanted = request;  // drop_descriptors() takes what it may be part of
     drop_descriptors();
-    pipe->first.reset();
+    pipe->read_end.reset();
     return run_owner_job(paths, id, wanted, std::move(answer), out);
   });
-  pipe->second.reset();
+  pipe->write_end.reset();
   const auto mine = token(Token::owner_job, id.value());
   if (!process || !poller_.add(process->get(), EPOLLIN, mine)) return false;
   job.text.clear();
   job.process = std::move(*process);
-  job.answer = std::move(pipe->first);
+  job.answer = std::move(pipe->read_end);
   if (!poller_.add(job.answer.get(), EPOLLIN, mine)) job.answer.reset();
   return true;
 }

@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
@@ -34,6 +37,12 @@ std::vector<MountEntry> parse_mounts(std::string_view mountinfo) {
 
 Result<std::vector<MountEntry>> read_mounts(pid_t pid) {
   return parse_mounts(VZ_TRY(read_file(fmt::format("/proc/{}/mountinfo", pid))));
+}
+
+std::string device_of(const std::string& path) {
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) return {};
+  return fmt::format("{}:{}", major(st.st_dev), minor(st.st_dev));
 }
 
 }  // namespace vz

@@ -24,4 +24,7 @@ struct MountEntry {
 std::vector<MountEntry> parse_mounts(std::string_view mountinfo);
 Result<std::vector<MountEntry>> read_mounts(pid_t pid);
 
+// Of the file system that `path` is on, as MountEntry::device has it; "" when there is no such file.
+std::string device_of(const std::string& path);
+
 }  // namespace vz

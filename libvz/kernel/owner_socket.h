@@ -6,12 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include <sys/types.h>
 
 #include <vz/error.h>
 #include "libvz/base/fd.h"
+#include "libvz/kernel/box.h"
 
 namespace vz {
 
@@ -19,26 +19,16 @@ namespace vz {
 // DIR may be longer than a socket's address.
 Result<UniqueFd> listen_in(const std::string& dir, const std::string& name, uid_t uid);
 
-struct Peer {
-  UniqueFd sock;
-  uid_t uid = 0;  // of whoever called connect(2), as seen here
-};
-// nullopt: nobody waits.
-Result<std::optional<Peer>> accept_peer(const UniqueFd& listener);
-
 // What is there, at most 4 KiB of it; "" when the other side has closed, nullopt when there is nothing yet.
 Result<std::optional<std::string>> receive_some(int fd);
 // How many of the bytes were taken; 0 when there is no room now.
 Result<std::size_t> send_some(int sock, std::string_view data);
 void end_sending(int sock);
 
-// Read end, write end; reading does not wait.
-Result<std::pair<UniqueFd, UniqueFd>> open_pipe();
+// Reading from it does not wait.
+Result<Pipe> open_pipe();
 
 // From now on this process comes after others that want CPU time or the disk.
 void work_in_background();
-
-// "MAJ:MIN" of the file system that it is on, as mountinfo has it; "" when there is no such file.
-std::string device_of(const std::string& path);
 
 }  // namespace vz

@@ -27,8 +27,8 @@ Result<sockaddr_un> local_address(const std::string& path) {
   return addr;
 }
 
-Result<UniqueFd> local_socket(int extra) {
-  UniqueFd sock(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | extra, 0));
+Result<UniqueFd> local_socket(int type) {
+  UniqueFd sock(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!sock) return fail_errno("socket AF_UNIX");
   return sock;
 }
@@ -91,34 +91,40 @@ Result<Message> receive_message(int sock, void* data, std::size_t size) {
 
 Result<UniqueFd> connect_local(const std::string& path) {
   sockaddr_un addr = VZ_TRY(local_address(path));
-  UniqueFd sock = VZ_TRY(local_socket(0));
+  UniqueFd sock = VZ_TRY(local_socket(SOCK_SEQPACKET));
   if (::connect(sock.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr) < 0) return fail_errno("connect " + path);
   return sock;
 }
 
-Result<UniqueFd> listen_local(const std::string& path) {
+Result<UniqueFd> listen_local(const std::string& path, int type, int backlog, std::optional<uid_t> owner) {
   std::string fresh = path + ".new";
   sockaddr_un addr = VZ_TRY(local_address(fresh));
-  UniqueFd sock = VZ_TRY(local_socket(SOCK_NONBLOCK));
+  UniqueFd sock = VZ_TRY(local_socket(type | SOCK_NONBLOCK));
   if (::unlink(fresh.c_str()) < 0 && errno != ENOENT) return fail_errno("remove " + fresh);
   if (::fchmod(sock.get(), 0600) < 0) return fail_errno("chmod of the socket");  // the file's mode, before it exists
   if (::bind(sock.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr) < 0) return fail_errno("bind " + fresh);
-  if (::listen(sock.get(), 128) < 0) return fail_errno("listen on " + fresh);
+  if (owner && ::lchown(fresh.c_str(), *owner, *owner) < 0) return fail_errno("chown " + fresh);
+  if (::listen(sock.get(), backlog) < 0) return fail_errno("listen on " + fresh);
   if (::rename(fresh.c_str(), path.c_str()) < 0) return fail_errno("rename " + fresh);
   return sock;
 }
 
-Result<UniqueFd> accept_local(const UniqueFd& listener) {
+Result<std::optional<Peer>> accept_peer(const UniqueFd& listener) {
   UniqueFd sock(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!sock) {
-    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return UniqueFd();
+    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR) return std::optional<Peer>();
     return fail_errno("accept");
   }
   ucred peer{};
   socklen_t length = sizeof peer;
   if (::getsockopt(sock.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) return fail_errno("SO_PEERCRED");
-  if (peer.uid != 0 && peer.uid != ::geteuid()) return UniqueFd();
-  return sock;
+  return Peer{std::move(sock), peer.uid};
+}
+
+Result<UniqueFd> accept_local(const UniqueFd& listener) {
+  auto peer = VZ_TRY(accept_peer(listener));
+  if (!peer || (peer->uid != 0 && peer->uid != ::geteuid())) return UniqueFd();
+  return std::move(peer->sock);
 }
 
 Result<> make_patient(int sock) {

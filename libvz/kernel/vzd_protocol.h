@@ -6,8 +6,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include <vz/ctid.h>
 #include <vz/error.h>
@@ -52,8 +56,16 @@ struct Message {
 Result<Message> receive_message(int sock, void* data, std::size_t size);
 
 Result<UniqueFd> connect_local(const std::string& path);  // ENOENT or ECONNREFUSED: nobody listens
-// Listens on `path` (0600, replaced in one rename: whoever sees it can connect). The caller holds the instance lock.
-Result<UniqueFd> listen_local(const std::string& path);
+// Listens on `path` (0600, replaced in one rename: whoever sees it can connect), which is `owner`'s, or else ours. The
+// caller holds the instance lock.
+Result<UniqueFd> listen_local(const std::string& path, int type = SOCK_SEQPACKET, int backlog = 128,
+                              std::optional<uid_t> owner = std::nullopt);
+struct Peer {
+  UniqueFd sock;  // non-blocking
+  uid_t uid = 0;  // of whoever called connect(2), as seen here
+};
+// nullopt: nobody waits.
+Result<std::optional<Peer>> accept_peer(const UniqueFd& listener);
 // The next connection, non-blocking; an invalid fd when there is none, or when the peer is neither root nor us.
 Result<UniqueFd> accept_local(const UniqueFd& listener);
 // From now on sending waits for the peer, at most some seconds.
