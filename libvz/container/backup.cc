@@ -200,7 +200,7 @@ Result<BackupInfo> choose_base(const Context& ct, const Place& place, Layout lay
 
 Result<BackupHeader> make_header(const Context& ct, Layout layout, const BackupOptions& options, std::int64_t at) {
   BackupHeader h;
-  h.uuid = std::string(trim(VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64))));
+  h.uuid = VZ_TRY(new_uuid());
   h.id = ct.id;
   h.layout = layout_name(layout);
   h.name = ct.config.get("NAME").value_or("");

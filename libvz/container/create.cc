@@ -20,6 +20,7 @@
 #include "libvz/container/template_archive.h"
 #include "libvz/container/usage_keep.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/hostinfo.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/rename.h"
 
@@ -37,7 +38,7 @@ Result<Config> new_config(const Host& host, const CreateOptions& options, const 
   }
   config.merge(options.settings);
   config.set("OSTEMPLATE", ostemplate);
-  config.set("UUID", std::string(trim(VZ_TRY(read_file("/proc/sys/kernel/random/uuid", 64)))));
+  config.set("UUID", VZ_TRY(new_uuid()));
   return config;
 }
 
