@@ -2,6 +2,7 @@
 // A backup becomes a container. Order of effects as in create: PRIVATE.tmp -> ID.conf -> PRIVATE -> name. In place of a
 // container that is there, PRIVATE.tmp brings its configuration along and changes places with PRIVATE at once.
 #include <algorithm>
+#include <functional>
 
 #include <fcntl.h>
 
@@ -195,13 +196,19 @@ Result<> Restoring::become_new(const Config& config) {
   return {};
 }
 
-Result<> Restoring::replace(const Config& config) {
-  const auto temporary = temporary_private(private_path_);
-  VZ_TRY(leave_config(temporary, config));
-  reporter_.step("restore-backup.exchange");
-  VZ_TRY(exchange_durably(temporary, private_path_));
-  VZ_TRY(settle_restored_config(host_, id_, private_path_, reporter_));
+// What was made ready takes the place of what is there, with its configuration. `done`: from then on it is the new one.
+Result<> change_places(const Host& host, Ctid id, const std::string& private_path, Reporter& reporter,
+                       const std::function<Result<>()>& done) {
+  reporter.step("restore-backup.exchange");
+  VZ_TRY(exchange_durably(temporary_private(private_path), private_path));
+  VZ_TRY(done());
+  VZ_TRY(settle_restored_config(host, id, private_path, reporter));
   return {};
+}
+
+Result<> Restoring::replace(const Config& config) {
+  VZ_TRY(leave_config(temporary_private(private_path_), config));
+  return change_places(host_, id_, private_path_, reporter_, [] { return Result<>(); });
 }
 
 Result<> Restoring::run(const std::vector<std::string>& chain, const BackupHeader& header, bool trusted) {
@@ -264,13 +271,9 @@ Result<> restore_in_place(Context& ct, const std::string& path, const Reached& r
 bool is_ready_in_place(const std::string& private_path) { return has_restored_config(temporary_private(private_path)); }
 
 Result<> finish_in_place(Context& ct, const Reached& reached) {
-  const auto temporary = temporary_private(ct.private_path);
   if (VZ_TRY(running_state(ct.host, ct.id))) VZ_TRY(stop_locked(ct, {}));
   auto exchange = [&]() -> Result<> {
-    ct.reporter.step("restore-backup.exchange");
-    VZ_TRY(exchange_durably(temporary, ct.private_path));
-    VZ_TRY(reached("replaced"));
-    VZ_TRY(settle_restored_config(ct.host, ct.id, ct.private_path, ct.reporter));
+    VZ_TRY(change_places(ct.host, ct.id, ct.private_path, ct.reporter, [&] { return reached("replaced"); }));
     ct.config = VZ_TRY(ct.host.load(ct.id));
     return {};
   };
