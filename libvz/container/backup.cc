@@ -191,7 +191,7 @@ Result<std::optional<std::uint64_t>> room_for(const Context& ct, const Place& pl
 Result<BackupInfo> choose_base(const Context& ct, const Place& place, Layout layout) {
   auto backups = VZ_TRY(backups_in(place.dir));
   for (auto at = backups.rbegin(); at != backups.rend(); ++at)
-    if (at->problem.empty() && at->id == ct.id && at->layout == layout_name(layout) && is_of_same(at->path, ct.config))
+    if (at->problem.empty() && at->id == ct.id && at->layout == layout_name(layout) && is_of_same(*at, ct.config))
       return *at;
   return fail(Error(Code::bad_backup,
                     fmt::format("there is no backup of container {} in {} to build on", ct.id.value(), place.dir))

@@ -85,6 +85,7 @@ BackupInfo describe_backup(const std::string& path, const BackupHeader& h, std::
   out.nanoseconds = h.nanoseconds;
   out.bytes = bytes;
   out.size = h.size;
+  out.container_uuid = Config::parse(h.config, "the backup's configuration").get("UUID").value_or("");
   return out;
 }
 
@@ -96,10 +97,9 @@ BackupInfo look_at_backup(const std::string& path) {
   return out;
 }
 
-bool is_of_same(const std::string& path, const Config& config) {
-  auto opened = open_backup(path);
-  if (!opened) return false;
-  return Config::parse(opened->header.config, "the backup's configuration").get("UUID") == config.get("UUID");
+bool is_of_same(const BackupInfo& backup, const Config& config) {
+  const bool readable = !backup.uuid.empty();
+  return readable && backup.container_uuid == config.get("UUID").value_or("");
 }
 
 Result<std::vector<BackupInfo>> backups_in(const std::string& dir) {

@@ -31,7 +31,7 @@ BackupInfo describe_backup(const std::string& path, const BackupHeader& header, 
 // One that cannot be read has `problem`.
 BackupInfo look_at_backup(const std::string& path);
 // It is of the container with this configuration, and not of an earlier one that had its number.
-bool is_of_same(const std::string& path, const Config& config);
+bool is_of_same(const BackupInfo& backup, const Config& config);
 // All of a directory, oldest first.
 Result<std::vector<BackupInfo>> backups_in(const std::string& dir);
 

@@ -77,9 +77,7 @@ Result<UniqueFd> take_turn(const Host& host, Ctid id) {
 // The directory may have those of an earlier container of this number, whose files are nobody's business inside.
 Result<std::vector<BackupInfo>> own_backups(const Host& host, Ctid id) {
   const Config config = VZ_TRY(host.load(id));
-  auto is_own = [&](const BackupInfo& b) {
-    return is_backup_of(id, b.name) && b.id == id && is_of_same(b.path, config);
-  };
+  auto is_own = [&](const BackupInfo& b) { return is_backup_of(id, b.name) && b.id == id && is_of_same(b, config); };
   auto all = VZ_TRY(list_backups(host, id));
   std::erase_if(all, [&](const BackupInfo& b) { return !is_own(b); });
   return all;

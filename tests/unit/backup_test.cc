@@ -268,6 +268,7 @@ TEST(BackupHeader, IsReadAsItWasWritten) {
   h.host = "h";
   h.vz = "0.1";
   h.description = "before the upgrade";
+  h.by_owner = true;
   h.created_at = 1700000000;
   h.config = "A=\"1\"\n# comment\n";
   auto again = parse_header(header_text(h), "p");

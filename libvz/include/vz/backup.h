@@ -31,6 +31,7 @@ struct BackupInfo {
   std::uint64_t size = 0;         // image: of the file system
   std::string problem;            // why it cannot be used; "": nothing is known
   bool by_owner = false;          // made from inside, by the container's root
+  std::string container_uuid;     // UUID of its configuration; "": it had none, or the backup cannot be read
 };
 
 struct BackupOptions {
