@@ -118,6 +118,7 @@ Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::Mig
   return Value::Object{{"ctid", std::uint64_t{id.value()}},
                        {"destination", options.destination},
                        {"mode", report.mode},
+                       {"shared_storage", report.shared},
                        {"why", report.why.empty() ? Value() : Value(report.why)},
                        {"checked_only", options.check_only},
                        {"passes", std::move(passes)},

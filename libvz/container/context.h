@@ -41,6 +41,8 @@ Result<> clean_up(const Host& host, Ctid id, Reporter& reporter);
 Result<> start_locked(Context& ct, const StartOptions& options);
 Result<> stop_locked(Context& ct, const StopOptions& options);
 Result<> destroy_locked(Context& ct);
+// As destroy, but for the private area, which is another host's now.
+Result<> forget_locked(Context& ct);
 
 // Runs argv[0] as the only process of a stopped container (no init), with its root, devices, network off and
 // limits; returns its exit status. For runscript and password changes.

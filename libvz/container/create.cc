@@ -136,6 +136,33 @@ Result<> Container::destroy(Reporter& reporter) {
   return destroy_locked(ct);
 }
 
+namespace {
+
+Result<> drop_name(Context& ct) {
+  ct.reporter.step("destroy.name");
+  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(ct.host, *name, ct.id));
+  return {};
+}
+
+// All that is not in the private area, the configuration last.
+Result<> remove_records(Context& ct) {
+  const Host& host = ct.host;
+  Reporter& reporter = ct.reporter;
+  reporter.step("destroy.usage");
+  end_usage(host, ct.id, ct.config.get("NAME").value_or(""), reporter);
+  reporter.step("destroy.dump");
+  VZ_TRY(remove_dump(default_dump_path(host, ct.id)));
+  reporter.step("destroy.idmap");
+  VZ_TRY(release_idmap(host, ct.id));
+  reporter.step("destroy.config");
+  VZ_TRY(rename_durably(host.config_path(ct.id), host.config_path(ct.id) + ".destroyed"));
+  (void)remove_empty_dir(ct.root_path);
+  forget_owner_record(host, ct.id);
+  return {};
+}
+
+}  // namespace
+
 Result<> destroy_locked(Context& ct) {
   const Host& host = ct.host;
   Reporter& reporter = ct.reporter;
@@ -157,23 +184,19 @@ Result<> destroy_locked(Context& ct) {
   reporter.step("destroy.aside");
   VZ_TRY(remove_private(aside));
   if (exists(ct.private_path)) VZ_TRY(rename_durably(ct.private_path, aside));
-  reporter.step("destroy.name");
-  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, ct.id));
+  VZ_TRY(drop_name(ct));
   // The private area before the configuration: killed in between, `destroy` still finds the container.
   reporter.step("destroy.private");
   VZ_TRY(remove_private(aside));
-  reporter.step("destroy.usage");
-  end_usage(host, ct.id, ct.config.get("NAME").value_or(""), reporter);
-  reporter.step("destroy.dump");
-  VZ_TRY(remove_dump(default_dump_path(host, ct.id)));
-  reporter.step("destroy.idmap");
-  VZ_TRY(release_idmap(host, ct.id));
-  reporter.step("destroy.config");
-  VZ_TRY(rename_durably(host.config_path(ct.id), host.config_path(ct.id) + ".destroyed"));
-  (void)remove_empty_dir(ct.root_path);
-  forget_owner_record(host, ct.id);
+  VZ_TRY(remove_records(ct));
   reporter.info("Container private area was destroyed");
   return {};
+}
+
+Result<> forget_locked(Context& ct) {
+  VZ_TRY(clean_up(ct.host, ct.id, ct.reporter));
+  VZ_TRY(drop_name(ct));
+  return remove_records(ct);
 }
 
 }  // namespace vz

@@ -2,7 +2,8 @@
 // The source of a migration, which decides. The disk is copied while the container runs, then what changed since, until
 // little does. Then the container is stopped, the rest follows, and it is started on the other host; or, live, it
 // stands still while the rest and its memory follow, the other host restores it up to the last step, and only then are
-// its processes here ended.
+// its processes here ended. On storage that both hosts have, nothing is copied: stopped or suspended here, it goes on
+// there.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -30,6 +31,7 @@
 #include "libvz/container/network_handover.h"
 #include "libvz/container/rootfs.h"
 #include "libvz/container/running.h"
+#include "libvz/container/shared_storage.h"
 #include "libvz/container/snapshot_store.h"
 #include "libvz/container/state.h"
 #include "libvz/container/usage_keep.h"
@@ -63,6 +65,7 @@ struct Outgoing {
   IdMap idmap;
   bool running = false;
   bool live = false;
+  bool shared = false;      // both hosts have the same private area
   std::string config;       // the text of ID.conf
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
@@ -75,7 +78,7 @@ struct Outgoing {
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -116,6 +119,7 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
            {"size", std::to_string(out.size)},
            {"bytes", std::to_string(out.bytes)},
            {"replaces", out.replaces},
+           {"shared", out.shared ? "yes" : "no"},
            {"force", out.options.force ? "yes" : "no"}}};
 }
 
@@ -134,7 +138,7 @@ Result<> describe_processes(const Outgoing& out, MigrationMessage& request) {
 // They are the file system's, not the directory's. In one frame.
 Result<> describe_user_limits(const Outgoing& out, MigrationMessage& request) {
   constexpr std::size_t kLongest = 512u << 10;
-  if (out.layout != Layout::dir) return {};
+  if (out.layout != Layout::dir || out.shared) return {};
   auto text = VZ_TRY(read_user_limits(out.ct.private_path, out.idmap));
   if (text.size() > kLongest)
     return fail(Code::unsupported, fmt::format("container {}: disk limits of more than 8000 users", out.ct.id.value()));
@@ -279,7 +283,7 @@ Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& m
 // What does not run any more, or stands still, up to "the other host could run it".
 // `token`: of the dump that goes along; "": none.
 Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name, const std::string& token) {
-  VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
+  if (!out.shared) VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   auto request = describe(out, request_name);
   if (!token.empty()) VZ_TRY(copy_dump(out, channel));
   VZ_TRY(describe_user_limits(out, request));
@@ -292,6 +296,7 @@ Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_nam
 
 Result<> copy_before(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(ask(channel, describe(out, "begin")));
+  if (out.shared) return {};
   if (out.layout == Layout::image) out.sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
   if (out.running && out.sender) VZ_TRY(copy_while_it_runs(out, channel, *out.sender));
   return {};
@@ -300,9 +305,9 @@ Result<> copy_before(Outgoing& out, FrameChannel& channel) {
 Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   out.stopped_at = now_ms();
-  if (out.running) VZ_TRY(stop_locked(out.ct, {}));
+  if (out.running) VZ_TRY(out.live ? checkpoint_locked(out.ct, {}) : stop_locked(out.ct, {}));
   // Files of the dir layout are all still to come.
-  if (out.running && out.sender) hurry(channel);
+  if (out.running && (out.sender || out.shared)) hurry(channel);
   std::string token;
   if (has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) token = VZ_TRY(read_token(out.ct.private_path));
   return send_rest(out, channel, "prepare", token);
@@ -362,7 +367,8 @@ Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal,
   return {};
 }
 
-// What the other host answers to the word that it may run. An error before `committed` leaves the container here.
+// What the other host answers to the word that it may run. An error before `committed` leaves the container here. Not
+// mounted here any more when it is mounted there: so does what is live move in a private area that both have.
 HandedOver move_stopped(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_and_prepare(out, channel));
   auto handed = say_go(out.ct, channel, out.journal);
@@ -416,6 +422,20 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   return *std::move(handed);
 }
 
+// After the other host has looked for our mark.
+Result<> take_for_shared(Outgoing& out) {
+  if (out.options.keep_source)
+    return fail(Error(Code::bad_value, fmt::format("--remove-area no: {} has the same private area {}",
+                                                   out.journal.peer, out.ct.private_path))
+                    .with_hint("there would be nothing to keep"));
+  out.shared = true;
+  out.journal.shared = "yes";
+  out.image.reset();
+  out.report.shared = true;
+  if (out.live) out.report.why = "both hosts have its private area: it is suspended here and restored there";
+  return {};
+}
+
 Result<> finish_source(Context& ct, FrameChannel& channel, const MigrationJournal& journal) {
   VZ_TRY(finish_outgoing(ct, journal));
   ct.reporter.step("migrate.forget");
@@ -439,19 +459,21 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   channel.set_rate(bandwidth);
   channel.set_compression(options.compress);
   if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
+  out.journal.session = random_hex(16);
+  out.journal.peer = options.destination;
+  auto mark = VZ_TRY(StorageMark::leave(ct.private_path, out.journal.session));
   auto request = describe(out, "check");
   if (out.live || has_good_dump(host, id, ct.private_path)) VZ_TRY(describe_processes(out, request));
   VZ_TRY(describe_user_limits(out, request));
-  VZ_TRY(ask(channel, request));
+  auto checked = VZ_TRY(ask(channel, request));
+  if (checked.text("shared") == "yes") VZ_TRY(take_for_shared(out));
   if (options.check_only) return out.report;
 
-  out.journal.session = random_hex(16);
   out.journal.side = "source";
-  out.journal.peer = options.destination;
   out.journal.transport = join(options.transport, " ");
   out.journal.keep = options.keep_source ? "yes" : "no";
   VZ_TRY(save_phase(out, "sending"));
-  auto handed = out.live ? move_live(out, channel) : move_stopped(out, channel);
+  auto handed = out.live && !out.shared ? move_live(out, channel) : move_stopped(out, channel);
   if (!handed && out.journal.phase != "committed") {
     restore_source(out, channel);
     return fail(std::move(handed).error());

@@ -31,6 +31,7 @@
 #include "libvz/container/network_handover.h"
 #include "libvz/container/page_store.h"
 #include "libvz/container/rootfs.h"
+#include "libvz/container/shared_storage.h"
 #include "libvz/container/user_limits.h"
 #include "libvz/container/value.h"
 #include "libvz/kernel/cgroup.h"
@@ -106,6 +107,10 @@ Agent::~Agent() {
   (void)drop_incoming(host_, *id_, journal_, reporter_);
 }
 
+Error private_taken(const std::string& path) {
+  return Error(Code::private_exists, fmt::format("Private area already exists there in {}", path));
+}
+
 Result<Ctid> ctid_of(const MigrationMessage& request) {
   auto number = VZ_TRY(request.number("ctid"));
   if (number == 0 || number > UINT32_MAX) return fail(Code::bad_value, fmt::format("Bad CT ID {}", number));
@@ -174,20 +179,23 @@ Answer Agent::check(const MigrationMessage& request) {
   }
   VZ_TRY(check_free(id, own));
   const auto private_path = host_.private_path(id, merged);
-  if (exists(private_path))
-    return fail(Code::private_exists, fmt::format("Private area already exists there in {}", private_path));
-  VZ_TRY(check_room(private_path, VZ_TRY(request.number("bytes"))));
+  const bool shared = has_mark(private_path, request.text("session"));
+  if (!shared) {
+    if (exists(private_path)) return fail(private_taken(private_path));
+    VZ_TRY(check_room(private_path, VZ_TRY(request.number("bytes"))));
+  }
   const Layout layout = VZ_TRY(parse_layout(request.text("layout")));
   if (layout == Layout::dir && request.text("force") != "yes") {
     VZ_TRY(check_dir_quota(private_path, disk_limits(merged)));
-    VZ_TRY(check_user_limits(existing_dir(private_path), {0, kIdsPerContainer}, request.text("user_limits")));
+    if (!shared)
+      VZ_TRY(check_user_limits(existing_dir(private_path), {0, kIdsPerContainer}, request.text("user_limits")));
   }
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host_.paths().lib));
   auto plan = VZ_TRY(plan_limits(merged, facts));
   if (!plan.not_enforceable.empty() && request.text("force") != "yes")
     return fail(std::move(plan.not_enforceable.front()));
-  return MigrationMessage{"ok", {}};
+  return MigrationMessage{"ok", {{"shared", shared ? "yes" : "no"}}};
 }
 
 Result<> Agent::make_area() {
@@ -225,8 +233,11 @@ Answer Agent::begin(const MigrationMessage& request) {
   config_ = merged_config(host_, own);
   disk_ = disk_limits(config_);
   journal_.private_path = host_.private_path(id, config_);
-  if (exists(journal_.private_path))
-    return fail(Code::private_exists, fmt::format("Private area already exists there in {}", journal_.private_path));
+  const bool shared = request.text("shared") == "yes";
+  if (shared != has_mark(journal_.private_path, journal_.session))
+    return fail(Code::private_exists, "the private area is not where it was a moment ago: " + journal_.private_path);
+  if (!shared && exists(journal_.private_path)) return fail(private_taken(journal_.private_path));
+  journal_.shared = shared ? "yes" : "";
   reporter_.step("migrate.incoming");
   VZ_TRY(save_migration(host_, id, journal_));
   id_ = id;
@@ -235,7 +246,14 @@ Answer Agent::begin(const MigrationMessage& request) {
   if (ids > UINT32_MAX) return fail(Code::bad_value, fmt::format("ids from {} on do not exist", ids));
   // The same as there, when nobody else has them.
   idmap_ = VZ_TRY(allocate_idmap(host_, id, IdMap{static_cast<std::uint32_t>(ids), kIdsPerContainer}));
-  VZ_TRY(make_area());
+  if (!shared)
+    VZ_TRY(make_area());
+  else if (layout_ == Layout::dir && idmap_.base != ids)  // in an image they begin at 0
+    return fail(
+        Error(
+            Code::unsupported,
+            fmt::format("the files in its shared private area belong to ids from {} on, which are not free there", ids))
+            .with_hint("ranges in /etc/subuid are not given out: reserve on each host those of the others"));
   // Best effort: starting it takes a while, and a container that moves live would have to wait for it.
   if (auto vzd = vzd_hold(host_.paths().run, id, /*start=*/true)) vzd_ = *std::move(vzd);
   return MigrationMessage{"ok", {}};
@@ -244,6 +262,7 @@ Answer Agent::begin(const MigrationMessage& request) {
 // The answer says when all is written; what comes before it are frames.
 Answer Agent::receive_pass(const MigrationMessage&) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
+  if (journal_.shared == "yes") return fail(Code::bad_value, "a copy of a private area that is shared");
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
   std::uint64_t received = 0;
   if (layout_ == Layout::image) {
@@ -311,8 +330,10 @@ Result<> Agent::take_user_limits(const MigrationMessage& request) const {
 // From here on it survives the end of the connection: only the source knows whether it gave the container up.
 Result<> Agent::save_prepared(const MigrationMessage& request, const char* phase) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
-  VZ_TRY(write_layout(incoming_path(journal_), layout_));
-  if (layout_ == Layout::dir) VZ_TRY(take_user_limits(request));
+  if (journal_.shared != "yes") {
+    VZ_TRY(write_layout(incoming_path(journal_), layout_));
+    if (layout_ == Layout::dir) VZ_TRY(take_user_limits(request));
+  }
   image_.reset();
   journal_.config = request.text("config");
   journal_.usage = request.text("usage");
@@ -389,6 +410,7 @@ void Agent::deliver_packets() {
 
 // As prepare, and as much of the restore as can be undone.
 Answer Agent::restore(const MigrationMessage& request) {
+  if (journal_.shared == "yes") return fail(Code::bad_value, "it is mounted there still, and shared");
   VZ_TRY(save_prepared(request, "held"));
   auto done = [&]() -> Result<> {
     VZ_TRY(put_in_place(host_, *id_, journal_, reporter_));

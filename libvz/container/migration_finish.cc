@@ -126,8 +126,10 @@ Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJou
 
 Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter) {
   // First the token: from then on no dump here is of use, and nothing but a boot could make it run.
+  // In a shared private area it is the source's as well. It is gone if the container has run here.
   reporter.step("migrate.return.token");
-  VZ_TRY(remove_token(journal->private_path));
+  const bool shared = journal->shared == "yes";
+  if (!shared) VZ_TRY(remove_token(journal->private_path));
   auto config = host.load(id);
   if (config) {
     // While it has one: what a restore has left cannot be settled without.
@@ -141,7 +143,7 @@ Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporte
   reporter.step("migrate.returned");
   VZ_TRY(save_migration(host, id, *journal));
   reporter.step("migrate.return.files");
-  VZ_TRY(remove_private(journal->private_path));
+  if (!shared) VZ_TRY(remove_private(journal->private_path));
   VZ_TRY(remove_dump(default_dump_path(host, id)));
   return release_idmap(host, id);
 }
@@ -157,6 +159,7 @@ Result<> rename_aside(const std::string& path) {
 }  // namespace
 
 Result<> finish_outgoing(Context& ct, const MigrationJournal& journal) {
+  if (journal.shared == "yes") return forget_locked(ct);
   if (journal.keep != "yes") return destroy_locked(ct);
   ct.reporter.step("migrate.keep.name");
   if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(ct.host, *name, ct.id));

@@ -35,7 +35,7 @@ Result<FinishedIncoming> finish_incoming(const Host& host, Ctid id, MigrationJou
 // Destination, after a restore that failed, and again for who asks again: nothing of it can run here.
 Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporter& reporter);
 
-// Source, after it: destroyed, or renamed to *.migrated. The caller holds the lock.
+// Source, after it: destroyed, or renamed to *.migrated; a shared private area stays. The caller holds the lock.
 Result<> finish_outgoing(Context& ct, const MigrationJournal& journal);
 
 }  // namespace vz

@@ -23,7 +23,7 @@ struct Field {
   const char* name;
   std::string MigrationJournal::*text;
 };
-constexpr std::array<Field, 11> kFields = {{{"session", &MigrationJournal::session},
+constexpr std::array<Field, 12> kFields = {{{"session", &MigrationJournal::session},
                                             {"side", &MigrationJournal::side},
                                             {"phase", &MigrationJournal::phase},
                                             {"peer", &MigrationJournal::peer},
@@ -33,7 +33,8 @@ constexpr std::array<Field, 11> kFields = {{{"session", &MigrationJournal::sessi
                                             {"keep", &MigrationJournal::keep},
                                             {"start", &MigrationJournal::start},
                                             {"token", &MigrationJournal::token},
-                                            {"private", &MigrationJournal::private_path}}};
+                                            {"private", &MigrationJournal::private_path},
+                                            {"shared", &MigrationJournal::shared}}};
 
 Error damaged(const std::string& path, const char* why) {
   return Error(Code::bad_config, fmt::format("{}: {}", path, why))
@@ -72,20 +73,20 @@ Result<std::optional<MigrationJournal>> load_migration(const Host& host, Ctid id
   auto text = VZ_TRY(read_file(path));
   auto json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return fail(damaged(path, "damaged"));
-  if (json.value("version", Json()) != MigrationJournal::kVersion)
-    return fail(damaged(path, "of another version of vz"));
+  if (json.value("version", Json()) == 1) json.emplace("shared", "");
   MigrationJournal out;
   for (const auto& f : kFields) {
     auto at = json.find(f.name);
     if (at == json.end() || !at->is_string()) return fail(damaged(path, "damaged"));
     out.*f.text = at->get<std::string>();
   }
+  if (json.value("version", Json()) != out.version()) return fail(damaged(path, "of another version of vz"));
   return out;
 }
 
 Result<> save_migration(const Host& host, Ctid id, const MigrationJournal& journal) {
   VZ_TRY(make_dirs(host.paths().lib + "/migrate", 0700));
-  Json json = {{"version", MigrationJournal::kVersion}};
+  Json json = {{"version", journal.version()}};
   for (const auto& f : kFields) json[f.name] = journal.*f.text;
   return replace_file(migration_journal_path(host, id), json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n",
                       0600);

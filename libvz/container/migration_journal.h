@@ -21,7 +21,8 @@
 namespace vz {
 
 struct MigrationJournal {
-  static constexpr int kVersion = 1;
+  // Of a shared private area: a vz that does not know this would remove it.
+  int version() const { return shared == "yes" ? 2 : 1; }
   std::string session;       // random, the same on both sides
   std::string side;          // "source", "destination"
   std::string phase;         // see above
@@ -33,6 +34,7 @@ struct MigrationJournal {
   std::string start;         // destination: "yes": start it; "restore": continue it from its dump
   std::string token;         // destination: of the dump that came along; empty: none
   std::string private_path;  // destination: where the private area goes
+  std::string shared;        // "yes": both hosts have the same private area, which stays where it is
 };
 
 std::string migration_journal_path(const Host& host, Ctid id);

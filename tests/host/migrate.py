@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -24,6 +25,13 @@ BROKEN_CRIU = "ls -d /run/vz/criu/*/root >/dev/null 2>&1 && exit 1\nexec /mnt/cr
 def journal(ctid, root=pathlib.Path("/")):
     path = root / "var/lib/vz/migrate" / f"{ctid}.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def shared_area(test):
+    """On this machine all nodes have /var/tmp."""
+    area = pathlib.Path(tempfile.mkdtemp(prefix="vz-shared-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
+    test.addCleanup(shutil.rmtree, area, ignore_errors=True)
+    return area
 
 
 class MigrateTest(vzhost.HostTest):
@@ -306,6 +314,77 @@ class Live(LiveTest):
         self.goes_on(vzctl, ctid, before)
 
 
+class SharedStorage(LiveTest):
+    """The private area is on storage that both hosts have, at the same path: it stays where it is."""
+
+    def setUp(self):
+        super().setUp()
+        self.area = shared_area(self)
+
+    def make(self, *options, **kw):
+        return super().make("--private", f"{self.area}/$VEID", *options, **kw)
+
+    def there_and_back(self, *options, **kw):
+        ctid = self.make("--ram", "64M", "--swap", "0", *options, **kw)
+        before = self.start_program(ctid)
+        place = (self.area / str(ctid)).stat()
+        report = self.migrate(ctid, "--live", "--json", check=0).json()
+        self.assertEqual((report["mode"], report["shared_storage"], report["started"]), ("live", True, True))
+        self.assertEqual([p["kind"] for p in report["passes"]], ["dump"], report)
+        self.assertThere(ctid, running=True)
+        self.goes_on(self.b.vzctl, ctid, before)
+        self.assertEqual((self.area / str(ctid)).stat().st_ino, place.st_ino)
+        self.assertEqual(list(self.area.rglob("migrating-*")), [])
+        self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
+        self.b.vzctl("migrate", ctid, "a", "--live", "--transport", self.b.back(), check=0)
+        self.assertHere(ctid, running=True)
+        self.goes_on(vzctl, ctid, before)
+        # And without its memory.
+        report = self.migrate(ctid, "--json", check=0).json()
+        self.assertEqual((report["shared_storage"], report["started"], report["passes"]), (True, True, []))
+        self.assertThere(ctid, running=True)
+        self.assertEqual(self.b.vzctl("exec2", ctid, "cat /log", check=0).out.split()[0], "1")
+        self.b.vzctl("stop", ctid, check=0)
+        self.b.vzctl("migrate", ctid, "a", "--transport", self.b.back(), check=0)
+        self.assertHere(ctid, running=False)
+        self.assertEqual((self.area / str(ctid)).stat().st_ino, place.st_ino)
+
+    def test_an_image(self):
+        self.migrate(self.make(), check=0)  # has the ids there that the next one has here
+        self.there_and_back("--name", f"m{os.getpid()}")
+
+    def test_a_directory(self):
+        self.there_and_back("--layout", "dir", "--diskspace", "unlimited", "--diskinodes", "unlimited")
+
+    def test_what_the_other_host_cannot_continue_goes_on_here(self):
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        self.break_criu()
+        self.assertRc(self.migrate(ctid, "--live"), 17)
+        self.assertHere(ctid, running=True)
+        self.goes_on(vzctl, ctid, before)
+        self.assertEqual((journal(ctid), journal(ctid, self.b.path("/"))), (None, None))
+
+    def test_refusals(self):
+        self.migrate(self.make(), check=0)
+        # It gets the ids that the first one had, and has there.
+        ctid = self.make("--ram", "64M", "--swap", "0", "--layout", "dir", "--diskspace", "unlimited", "--diskinodes", "unlimited")
+        before = self.start_program(ctid)
+        kept = self.migrate(ctid, "--live", "--remove-area", "no")
+        self.assertIn("has the same private area", kept.err)
+        self.assertNotEqual(kept.rc, 0)
+        taken = self.migrate(ctid, "--live")
+        self.assertNotEqual(taken.rc, 0)
+        self.assertIn("are not free there", taken.err)
+        # The same path, but not the same storage.
+        run([*self.b.enter(), "mount", "-t", "tmpfs", "none", self.area], check=0)
+        self.b.path(str(self.area / str(ctid))).mkdir()
+        self.assertRc(self.migrate(ctid, "--live"), 44)
+        self.assertHere(ctid, running=True)
+        self.goes_on(vzctl, ctid, before)
+        self.assertEqual(list(self.area.rglob("migrating-*")), [])
+
+
 class AtOnce(LiveTest):
     def test_four_both_ways(self):
         """Two leave each node while two arrive there."""
@@ -564,6 +643,11 @@ class Refusals(MigrateTest):
 class Kills(MigrateTest):
     """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
+    area = None
+
+    def make(self, *options, **kw):
+        return super().make(*(["--private", f"{self.area}/$VEID"] if self.area else []), *options, **kw)
+
     def steps(self, side, *options):
         trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
         self.addCleanup(trace.unlink, missing_ok=True)
@@ -639,6 +723,17 @@ class Kills(MigrateTest):
 
     def test_the_destination_is_killed_live(self):
         vzhost.need("criu")
+        self.killed_at_every_step("destination", "--live")
+
+
+    def test_the_source_is_killed_on_shared_storage(self):
+        vzhost.need("criu")
+        self.area = shared_area(self)
+        self.killed_at_every_step("source", "--live")
+
+    def test_the_destination_is_killed_on_shared_storage(self):
+        vzhost.need("criu")
+        self.area = shared_area(self)
         self.killed_at_every_step("destination", "--live")
 
 

@@ -2,6 +2,7 @@
 // Frames, messages and image passes between two ends of a socket.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <thread>
 
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include "libvz/container/image_delta.h"
 #include "libvz/container/migration_journal.h"
 #include "libvz/container/migration_message.h"
+#include "libvz/container/shared_storage.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/compression_gain.h"
 #include "libvz/kernel/file.h"
@@ -188,28 +190,82 @@ TEST(MigrationMessage, ErrorsKeepCodeAndHint) {
   EXPECT_EQ(decode_error("garbage", "b").code(), Code::bad_value);
 }
 
-TEST(MigrationJournal, IsListedForMonitoring) {
-  std::string root = testing::TempDir() + "vz-migrations-XXXXXX";
-  ASSERT_NE(mkdtemp(root.data()), nullptr);
-  ASSERT_TRUE(make_dirs(root + "/etc", 0755));
-  ASSERT_TRUE(replace_file(root + "/etc/vz.conf", "", 0644));
-  auto host = Host::open({root + "/etc", root + "/run", root + "/lib"});
-  ASSERT_TRUE(host);
-  EXPECT_TRUE(list_migrations(*host).empty());
+class MigrationJournals : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(mkdtemp(root_.data()), nullptr);
+    ASSERT_TRUE(make_dirs(root_ + "/etc", 0755));
+    ASSERT_TRUE(replace_file(root_ + "/etc/vz.conf", "", 0644));
+    auto host = Host::open({root_ + "/etc", root_ + "/run", root_ + "/lib"});
+    ASSERT_TRUE(host);
+    host_ = std::make_unique<Host>(*std::move(host));
+  }
+  void TearDown() override { EXPECT_TRUE(remove_tree(root_)); }
+
+  std::string root_ = testing::TempDir() + "vz-migrations-XXXXXX";
+  std::unique_ptr<Host> host_;
+};
+
+TEST_F(MigrationJournals, AreListedForMonitoring) {
+  EXPECT_TRUE(list_migrations(*host_).empty());
   MigrationJournal journal;
   journal.side = "source";
   journal.phase = "committed";
-  ASSERT_TRUE(save_migration(*host, Ctid(102), journal));
-  ASSERT_TRUE(replace_file(root + "/lib/migrate/101.json", "{", 0600));
-  ASSERT_TRUE(replace_file(root + "/lib/migrate/other.json", "{", 0600));
-  auto found = list_migrations(*host);
+  ASSERT_TRUE(save_migration(*host_, Ctid(102), journal));
+  ASSERT_TRUE(replace_file(root_ + "/lib/migrate/101.json", "{", 0600));
+  ASSERT_TRUE(replace_file(root_ + "/lib/migrate/other.json", "{", 0600));
+  auto found = list_migrations(*host_);
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[0].phase, "damaged");
   EXPECT_EQ(found[1].id, Ctid(102));
   EXPECT_EQ(found[1].side + " " + found[1].phase, "source committed");
-  ASSERT_TRUE(remove_migration(*host, Ctid(102)));
-  EXPECT_EQ(list_migrations(*host).size(), 1u);
-  EXPECT_TRUE(remove_tree(root));
+  ASSERT_TRUE(remove_migration(*host_, Ctid(102)));
+  EXPECT_EQ(list_migrations(*host_).size(), 1u);
+}
+
+// An older vz would remove a private area that both hosts have.
+TEST_F(MigrationJournals, OfASharedAreaAreOfAnotherVersion) {
+  const auto path = migration_journal_path(*host_, Ctid(102));
+  for (std::string shared : {"", "yes"}) {
+    MigrationJournal journal;
+    journal.shared = shared;
+    ASSERT_TRUE(save_migration(*host_, Ctid(102), journal));
+    const auto text = *read_file(path);
+    EXPECT_NE(text.find(shared.empty() ? "\"version\": 1" : "\"version\": 2"), std::string::npos) << text;
+    EXPECT_EQ((*load_migration(*host_, Ctid(102)))->shared, shared);
+  }
+  auto replaced = [&](std::string from, const std::string& to) {
+    auto text = *read_file(path);
+    text.replace(text.find(from), from.size(), to);
+    ASSERT_TRUE(replace_file(path, text, 0600));
+  };
+  replaced("\"version\": 2", "\"version\": 3");
+  EXPECT_FALSE(load_migration(*host_, Ctid(102)));
+  replaced("\"version\": 3", "\"version\": 1");
+  EXPECT_FALSE(load_migration(*host_, Ctid(102)));
+  replaced("\"shared\"", "\"other\"");  // as one that does not know of it has written it
+  EXPECT_TRUE(load_migration(*host_, Ctid(102)));
+}
+
+TEST(StorageMark, IsSeenByWhoKnowsItsName) {
+  std::string area = testing::TempDir() + "vz-area-XXXXXX";
+  ASSERT_NE(mkdtemp(area.data()), nullptr);
+  ASSERT_TRUE(replace_file(area + "/layout", "", 0644));
+  ASSERT_TRUE(replace_file(area + "/migrating-dead", "", 0600));  // of one that was killed
+  {
+    auto mark = StorageMark::leave(area, "abc012");
+    ASSERT_TRUE(mark);
+    EXPECT_TRUE(has_mark(area, "abc012"));
+    EXPECT_FALSE(has_mark(area, "dead"));
+    for (const char* other : {"", "abc01", "abc012/", "x/../layout", "/../layout", "ABC012"})
+      EXPECT_FALSE(has_mark(area, other)) << other;
+    auto moved = std::move(*mark);
+    EXPECT_TRUE(has_mark(area, "abc012"));
+  }
+  EXPECT_FALSE(has_mark(area, "abc012"));
+  EXPECT_FALSE(has_mark(area + "-missing", "abc012"));
+  EXPECT_FALSE(StorageMark::leave(area + "-missing", "abc012"));
+  EXPECT_TRUE(remove_tree(area));
 }
 
 class ImageDelta : public testing::Test {

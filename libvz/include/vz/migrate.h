@@ -45,6 +45,7 @@ struct MigrateReport {
   std::uint64_t down_ms = 0;  // from the request to stop until it was started there
   std::uint64_t total_ms = 0;
   std::uint64_t kept_packets = 0;  // live: sent to it meanwhile, and given to it when it went on
+  bool shared = false;             // both hosts have its private area: it was not copied
   bool started = false;            // it runs there
 };
 
