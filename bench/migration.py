@@ -13,6 +13,11 @@ Cases: small (one program), systemd (Debian with its services and a web server),
 
 A stopped Debian through a connection that carries so many megabytes a second, as it is (the peer) and compressed where that
 is found to be faster, in turns.
+
+    VZ_BUILD=DIR bench/migration.py --runc [--runs N] [--json FILE] [CASE...]
+
+`vzctl suspend` and `resume` against `runc checkpoint` and `restore` of the same program, with the same CRIU, in turns; all
+cases but systemd, which runc does not run.
 """
 import argparse
 import contextlib
@@ -22,12 +27,14 @@ import pathlib
 import platform
 import statistics
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "support"))
 import segment  # noqa: E402
 import vzhost  # noqa: E402
-from node import Node, large_pipes  # noqa: E402
+from commands import Runc, timed  # noqa: E402
+from node import VZCTL, Node, large_pipes  # noqa: E402
 from vzhost import run, vzctl  # noqa: E402
 
 CTID = 1_900_000_001
@@ -129,6 +136,60 @@ class Bench:
         return rows
 
 
+    def against_runc(self, mib, rate, runs):
+        """Milliseconds of both commands together, by who."""
+        self.start("busybox", mib, rate)
+        os.environ["PATH"] = f"/usr/local/lib/vz/criu:{os.environ['PATH']}"  # where vz finds its own first, too
+        rootfs = self.node.work / "rootfs"
+        rootfs.mkdir()
+        archive = vzhost.TEMPLATES / "cache" / f"{vzhost.busybox_template()}.tar.zst"
+        run(["tar", "-I", "zstd", "-xf", archive, "-C", rootfs], check=0)
+        with tempfile.TemporaryDirectory(dir=self.node.work) as work, contextlib.ExitStack() as stack:
+            runc = CheckpointedRunc(work, rootfs)
+            stack.callback(runc.delete)
+            run(["cp", self.worker, runc.bundle / "rootfs" / "worker"], check=0)
+            runc.launch(f"/worker {mib} {rate} >/log" if mib else "nc -ll -p 7000 -e cat")
+            if mib:
+                vzhost.wait_for(lambda: "ok" in runc.look("/log"), timeout=120, what="the worker")
+            rows = {"vz": [], "runc": []}
+            for _ in range(runs):
+                rows["vz"].append(timed([VZCTL, "suspend", CTID]) + timed([VZCTL, "resume", CTID]))
+                rows["runc"].append(runc.save_and_restore())
+            for log in [vzctl("exec", CTID, "cat /log", check=0).out, runc.look("/log")] if mib else []:
+                if "wrong" in log or "ok" not in log:
+                    raise SystemExit("a page was wrong")
+        run(["rm", "-r", rootfs])
+        self.wipe()
+        return rows
+
+
+class CheckpointedRunc(Runc):
+    def launch(self, command):
+        # What it has open must be its own; CRIU's lock of the network needs iptables, and there is none to lock.
+        options = self.bundle / "criu.conf"
+        options.write_text("network-lock skip\n")
+        self.config.setdefault("annotations", {})["org.criu.config"] = str(options)
+        self.config["root"]["readonly"] = False
+        self.write("/bin/sh", "-c", f"exec </dev/null >/dev/null 2>&1; {command}")
+        timed([self.path, "run", "--detach", "--bundle", self.bundle, self.name])
+
+    def look(self, path):
+        return run([self.path, "exec", self.name, "cat", path]).out
+
+    def save_and_restore(self):
+        image = ["--image-path", self.bundle / "image", "--work-path", self.bundle / "work"]
+        took = timed([self.path, "checkpoint", *image, self.name])
+        took += timed([self.path, "restore", "--detach", "--bundle", self.bundle, *image, self.name])
+        run(["rm", "-r", self.bundle / "image"], check=0)
+        return took
+
+
+def print_runc(name, rows):
+    ours, theirs = (statistics.median(rows[who]) for who in ("vz", "runc"))
+    print(f"{name:10} {ours / theirs:5.2f}x  vz {ours:.0f} (worst {max(rows['vz']):.0f}), runc {theirs:.0f} "
+          f"(worst {max(rows['runc']):.0f})", flush=True)
+
+
 def print_case(name, rows):
     def cell(key):
         return f"{statistics.median(rows[key]):.0f} / {max(rows[key]):.0f}"
@@ -147,6 +208,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="each is one suspend and resume, and two moves")
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--runc", action="store_true")
     parser.add_argument("--link", type=float, metavar="MBS")
     parser.add_argument("cases", nargs="*", choices=[[], *CASES])
     options = parser.parse_args()
@@ -159,6 +221,10 @@ def main():
             if options.link:
                 results["link"] = bench.link(options.link, options.runs)
                 print_link(results["link"], options.link)
+            elif options.runc:
+                for name in options.cases or [name for name in CASES if name != "systemd"]:
+                    results[name] = bench.against_runc(*CASES[name][1:], options.runs)
+                    print_runc(name, results[name])
             else:
                 print(f"{'case':10} {'ratio':>6} {'stands still':>14} {'client waits':>14} {'suspend+resume':>16} {'in all':>8} "
                       f"{'MiB of memory':>14}")
