@@ -405,7 +405,6 @@ Answer Agent::take_over(const MigrationMessage&) {
 void Agent::deliver_packets() {
   if (!takeover_) return;
   if (auto count = takeover_->deliver(*id_)) kept_packets_ = *count;
-  takeover_.reset();
 }
 
 // As prepare, and as much of the restore as can be undone.

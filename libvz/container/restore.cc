@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // Continuing a suspended container. Its surroundings are made by what start uses; CRIU brings the processes into them.
+#include <future>
+
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
@@ -86,6 +88,7 @@ class Restore {
   Child placeholder_;
   LinkHook count_ = [this](const std::string& link) { count_traffic(ct_.host, ct_.id, link, ct_.reporter); };
   UniqueFd console_, netns_;
+  std::future<std::vector<std::string>> counting_;
 };
 
 // systemd makes a scope around a process: one of ours waits there until the container's are.
@@ -149,7 +152,16 @@ Result<> Restore::prepare_links(CriuRestore* request) {
 Result<> Restore::make_network(pid_t pid) {
   ct_.reporter.step("restore.network.inside");
   auto netns = VZ_TRY(open_namespace(pid, "net"));
-  VZ_TRY(remake_network(ct_.config, ct_.id, netns, *dump_.manifest.network, ct_.reporter, count_));
+  std::vector<std::string> links;
+  VZ_TRY(remake_network(ct_.config, ct_.id, netns, *dump_.manifest.network, ct_.reporter,
+                        [&](const std::string& link) { links.push_back(link); }));
+  // The kernel waits for an RCU grace period per link and direction (13 to 15 ms each), in which CRIU can go on.
+  counting_ = std::async(std::launch::async, [this, links = std::move(links)] {
+    std::vector<std::string> warnings;
+    for (const auto& link : links)
+      for (auto& warning : begin_counting(ct_.host, ct_.id, link)) warnings.push_back(std::move(warning));
+    return warnings;
+  });
   ct_.reporter.step("restore.network.made");
   return {};
 }
@@ -158,6 +170,8 @@ Result<> Restore::make_network(pid_t pid) {
 Result<> Restore::complete(pid_t pid) {
   state_.init = VZ_TRY(identify(pid));
   ct_.reporter.step("restore.connect");
+  if (counting_.valid())
+    for (const auto& warning : counting_.get()) ct_.reporter.warn("Warning: " + warning);
   netns_ = VZ_TRY(open_namespace(pid, "net"));
   VZ_TRY(connect_network(ct_.config, ct_.id, plan_.idmap, netns_, ct_.reporter));
   if (auto own = own_message_queues(pid, plan_.idmap.base); !own) ct_.reporter.debug(own.error().message());
@@ -188,10 +202,8 @@ Result<> Restore::on_notification(CriuNotification& n) {
   // Init is where it belongs, and the others are not there yet: what they have is counted where it was.
   if (n.name == "post-setup-namespaces") return set_inner_groups(*cgroups_, plan_.idmap, dump_.manifest.groups);
   if (n.name == "post-restore") return complete(n.pid);
-  if (n.name == "pre-resume") {
-    if (hooks_.resuming) hooks_.resuming();
-    if (netns_) announce_network(ct_.config, netns_);
-  }
+  if (n.name == "pre-resume" && hooks_.resuming) hooks_.resuming();
+  if (n.name == "post-resume" && netns_) announce_network(ct_.config, netns_);  // takes milliseconds for each address
   // The kernel stops each task before it returns to the program.
   if (n.name == "pre-resume" && options_.step == RestoreStep::undump)
     return write_kernel_file(cgroups_->freeze_path() + "/cgroup.freeze", "1");

@@ -67,15 +67,21 @@ Result<std::vector<ClassedNetwork>> parse_network_classes(std::string_view text,
   return out;
 }
 
-void count_traffic(const Host& host, Ctid id, const std::string& link, Reporter& reporter) {
+std::vector<std::string> begin_counting(const Host& host, Ctid id, const std::string& link) {
+  std::vector<std::string> warnings;
   auto networks = read_network_classes(network_classes_path(host));
   if (!networks) {
-    reporter.warn("Warning: " + networks.error().message() + "; all traffic counts as class 1 until it is corrected");
+    warnings.push_back(networks.error().message() + "; all traffic counts as class 1 until it is corrected");
     networks = parse_network_classes("", "");
   }
   auto maps = TrafficMaps::make(*networks);
   auto attached = maps ? maps->attach(link, id.value()) : fail(std::move(maps).error());
-  if (!attached) reporter.warn(fmt::format("Warning: traffic is not counted: {}", attached.error().message()));
+  if (!attached) warnings.push_back("traffic is not counted: " + attached.error().message());
+  return warnings;
+}
+
+void count_traffic(const Host& host, Ctid id, const std::string& link, Reporter& reporter) {
+  for (const auto& warning : begin_counting(host, id, link)) reporter.warn("Warning: " + warning);
 }
 
 void forget_traffic(Ctid id) {

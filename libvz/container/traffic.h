@@ -23,6 +23,8 @@ Result<std::vector<ClassedNetwork>> parse_network_classes(std::string_view text,
 // Counts the container's traffic on the host's end of its new device, which is still down.
 // Failing is a warning: the container works.
 void count_traffic(const Host& host, Ctid id, const std::string& link, Reporter& reporter);
+// The same for any thread: returns what there is to warn of.
+std::vector<std::string> begin_counting(const Host& host, Ctid id, const std::string& link);
 // A new container of this number begins at zero.
 void forget_traffic(Ctid id);
 

@@ -68,8 +68,8 @@ Result<PacketKeeper> PacketKeeper::open(const std::string& link, const std::vect
 }
 
 Result<std::size_t> PacketKeeper::deliver(const std::string& link, const MacAddress& mac) {
-  auto out = VZ_TRY(PacketSocket::open(link));
-  VZ_TRY(out.with_offload_header());
+  out_ = VZ_TRY(PacketSocket::open(link));
+  VZ_TRY(out_->with_offload_header());
   std::size_t count = 0;
   for (;;) {
     auto frame = VZ_TRY(socket_.receive());
@@ -78,7 +78,7 @@ Result<std::size_t> PacketKeeper::deliver(const std::string& link, const MacAddr
     std::memcpy(frame->data() + kHeader, mac.bytes, ETH_ALEN);
     std::memcpy(frame->data() + kHeader + ETH_ALEN, mac.bytes, ETH_ALEN);
     // One that cannot be sent is lost, as it can happen to any.
-    if (out.send(*frame)) ++count;
+    if (out_->send(*frame)) ++count;
   }
 }
 

@@ -3,6 +3,7 @@
 // a timeout, which doubles with each further loss, and is much longer than the moment for which nobody listened.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,9 @@ class PacketKeeper {
 
  private:
   explicit PacketKeeper(PacketSocket socket) : socket_(std::move(socket)) {}
+  // The kernel closes such sockets after an RCU grace period, 5 to 14 ms: when this ends, not while somebody waits.
   PacketSocket socket_;
+  std::optional<PacketSocket> out_;
 };
 
 }  // namespace vz
