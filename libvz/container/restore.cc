@@ -89,6 +89,7 @@ class Restore {
   LinkHook count_ = [this](const std::string& link) { count_traffic(ct_.host, ct_.id, link, ct_.reporter); };
   UniqueFd console_, netns_;
   std::future<std::vector<std::string>> counting_;
+  std::future<void> announcing_;
 };
 
 // systemd makes a scope around a process: one of ours waits there until the container's are.
@@ -202,8 +203,11 @@ Result<> Restore::on_notification(CriuNotification& n) {
   // Init is where it belongs, and the others are not there yet: what they have is counted where it was.
   if (n.name == "post-setup-namespaces") return set_inner_groups(*cgroups_, plan_.idmap, dump_.manifest.groups);
   if (n.name == "post-restore") return complete(n.pid);
-  if (n.name == "pre-resume" && hooks_.resuming) hooks_.resuming();
-  if (n.name == "post-resume" && netns_) announce_network(ct_.config, netns_);  // takes milliseconds for each address
+  if (n.name == "pre-resume") {
+    if (hooks_.resuming) hooks_.resuming();
+    // Said at once; that the kernel closes the sockets takes milliseconds for each address.
+    if (netns_) announcing_ = std::async(std::launch::async, [this] { announce_network(ct_.config, netns_); });
+  }
   // The kernel stops each task before it returns to the program.
   if (n.name == "pre-resume" && options_.step == RestoreStep::undump)
     return write_kernel_file(cgroups_->freeze_path() + "/cgroup.freeze", "1");
