@@ -53,7 +53,9 @@ class Node:
              f"{settle} hostname {name}; {binds} mount --bind {self.work}/lib /var/lib/vz; "
              "for d in /etc/vz /run/vz; do cp -a $d /tmp/vz-node.$$; mount -t tmpfs -o mode=0755 vz-node $d; "
              "[ $d = /run/vz ] || cp -a /tmp/vz-node.$$/. $d; rm -rf /tmp/vz-node.$$; done; "
-             "rm -f /etc/vz/conf/[0-9]*.conf /etc/vz/names/*; ip link set lo up; echo ready; exec sleep infinity"],
+             "rm -f /etc/vz/conf/[0-9]*.conf /etc/vz/names/*; ip link set lo up; "
+             # This machine's systemd is not this host's: it has the other one's scopes.
+             "[ ! -d /run/systemd/system ] || mount -t tmpfs -o mode=0755 vz-node /run/systemd; echo ready; exec sleep infinity"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         test.addCleanup(self.end)
         if self.holder.stdout.readline() != b"ready\n":
