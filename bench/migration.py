@@ -120,7 +120,6 @@ class Bench:
         self.wipe()
         return rows
 
-
     def link(self, megabytes, runs):
         """[milliseconds, bytes sent] of each move, by --compress."""
         (self.node.work / "slow.py").write_text(SLOW)
@@ -135,16 +134,14 @@ class Bench:
         self.wipe()
         return rows
 
-
     def against_runc(self, mib, rate, runs):
         """Milliseconds of both commands together, by who."""
         self.start("busybox", mib, rate)
-        os.environ["PATH"] = f"/usr/local/lib/vz/criu:{os.environ['PATH']}"  # where vz finds its own first, too
-        rootfs = self.node.work / "rootfs"
-        rootfs.mkdir()
         archive = vzhost.TEMPLATES / "cache" / f"{vzhost.busybox_template()}.tar.zst"
-        run(["tar", "-I", "zstd", "-xf", archive, "-C", rootfs], check=0)
         with tempfile.TemporaryDirectory(dir=self.node.work) as work, contextlib.ExitStack() as stack:
+            rootfs = pathlib.Path(work, "rootfs")
+            rootfs.mkdir()
+            run(["tar", "-I", "zstd", "-xf", archive, "-C", rootfs], check=0)
             runc = CheckpointedRunc(work, rootfs)
             stack.callback(runc.delete)
             run(["cp", self.worker, runc.bundle / "rootfs" / "worker"], check=0)
@@ -158,7 +155,6 @@ class Bench:
             for log in [vzctl("exec", CTID, "cat /log", check=0).out, runc.look("/log")] if mib else []:
                 if "wrong" in log or "ok" not in log:
                     raise SystemExit("a page was wrong")
-        run(["rm", "-r", rootfs])
         self.wipe()
         return rows
 
@@ -222,6 +218,7 @@ def main():
                 results["link"] = bench.link(options.link, options.runs)
                 print_link(results["link"], options.link)
             elif options.runc:
+                os.environ["PATH"] = f"/usr/local/lib/vz/criu:{os.environ['PATH']}"  # runc takes the CRIU that vz takes
                 for name in options.cases or [name for name in CASES if name != "systemd"]:
                     results[name] = bench.against_runc(*CASES[name][1:], options.runs)
                     print_runc(name, results[name])

@@ -140,8 +140,7 @@ namespace {
 
 Result<> drop_name(Context& ct) {
   ct.reporter.step("destroy.name");
-  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(ct.host, *name, ct.id));
-  return {};
+  return remove_name(ct.host, ct.config.get("NAME").value_or(""), ct.id);
 }
 
 // All that is not in the private area, the configuration last.

@@ -65,7 +65,6 @@ struct Outgoing {
   IdMap idmap;
   bool running = false;
   bool live = false;
-  bool shared = false;      // both hosts have the same private area
   std::string config;       // the text of ID.conf
   std::uint64_t bytes = 0;  // what it takes on a disk
   std::uint64_t size = 0;   // of the image
@@ -78,7 +77,7 @@ struct Outgoing {
 };
 
 Result<Outgoing> look_at(Context& ct, const MigrateOptions& options) {
-  Outgoing out{ct, options, {}, {}, false, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
+  Outgoing out{ct, options, {}, {}, false, false, {}, 0, 0, {}, {}, 0, {}, {}, {}};
   if (!private_exists(ct.private_path))
     return fail(Code::no_private, fmt::format("Container private area {} does not exist", ct.private_path));
   if (is_mount_point(ct.root_path))
@@ -119,7 +118,7 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
            {"size", std::to_string(out.size)},
            {"bytes", std::to_string(out.bytes)},
            {"replaces", out.replaces},
-           {"shared", out.shared ? "yes" : "no"},
+           {"shared", out.journal.is_shared() ? "yes" : "no"},
            {"force", out.options.force ? "yes" : "no"}}};
 }
 
@@ -138,7 +137,7 @@ Result<> describe_processes(const Outgoing& out, MigrationMessage& request) {
 // They are the file system's, not the directory's. In one frame.
 Result<> describe_user_limits(const Outgoing& out, MigrationMessage& request) {
   constexpr std::size_t kLongest = 512u << 10;
-  if (out.layout != Layout::dir || out.shared) return {};
+  if (out.layout != Layout::dir || out.journal.is_shared()) return {};
   auto text = VZ_TRY(read_user_limits(out.ct.private_path, out.idmap));
   if (text.size() > kLongest)
     return fail(Code::unsupported, fmt::format("container {}: disk limits of more than 8000 users", out.ct.id.value()));
@@ -283,7 +282,7 @@ Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& m
 // What does not run any more, or stands still, up to "the other host could run it".
 // `token`: of the dump that goes along; "": none.
 Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name, const std::string& token) {
-  if (!out.shared) VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
+  if (!out.journal.is_shared()) VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   auto request = describe(out, request_name);
   if (!token.empty()) VZ_TRY(copy_dump(out, channel));
   VZ_TRY(describe_user_limits(out, request));
@@ -296,7 +295,7 @@ Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_nam
 
 Result<> copy_before(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(ask(channel, describe(out, "begin")));
-  if (out.shared) return {};
+  if (out.journal.is_shared()) return {};
   if (out.layout == Layout::image) out.sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
   if (out.running && out.sender) VZ_TRY(copy_while_it_runs(out, channel, *out.sender));
   return {};
@@ -307,7 +306,7 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
   out.stopped_at = now_ms();
   if (out.running) VZ_TRY(out.live ? checkpoint_locked(out.ct, {}) : stop_locked(out.ct, {}));
   // Files of the dir layout are all still to come.
-  if (out.running && (out.sender || out.shared)) hurry(channel);
+  if (out.running && (out.sender || out.journal.is_shared())) hurry(channel);
   std::string token;
   if (has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) token = VZ_TRY(read_token(out.ct.private_path));
   return send_rest(out, channel, "prepare", token);
@@ -428,7 +427,6 @@ Result<> take_for_shared(Outgoing& out) {
     return fail(Error(Code::bad_value, fmt::format("--remove-area no: {} has the same private area {}",
                                                    out.journal.peer, out.ct.private_path))
                     .with_hint("there would be nothing to keep"));
-  out.shared = true;
   out.journal.shared = "yes";
   out.image.reset();
   out.report.shared = true;
@@ -473,7 +471,7 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   out.journal.transport = join(options.transport, " ");
   out.journal.keep = options.keep_source ? "yes" : "no";
   VZ_TRY(save_phase(out, "sending"));
-  auto handed = out.live && !out.shared ? move_live(out, channel) : move_stopped(out, channel);
+  auto handed = out.live && !out.journal.is_shared() ? move_live(out, channel) : move_stopped(out, channel);
   if (!handed && out.journal.phase != "committed") {
     restore_source(out, channel);
     return fail(std::move(handed).error());

@@ -262,7 +262,7 @@ Answer Agent::begin(const MigrationMessage& request) {
 // The answer says when all is written; what comes before it are frames.
 Answer Agent::receive_pass(const MigrationMessage&) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
-  if (journal_.shared == "yes") return fail(Code::bad_value, "a copy of a private area that is shared");
+  if (journal_.is_shared()) return fail(Code::bad_value, "a copy of a private area that is shared");
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
   std::uint64_t received = 0;
   if (layout_ == Layout::image) {
@@ -330,7 +330,7 @@ Result<> Agent::take_user_limits(const MigrationMessage& request) const {
 // From here on it survives the end of the connection: only the source knows whether it gave the container up.
 Result<> Agent::save_prepared(const MigrationMessage& request, const char* phase) {
   if (!id_ || journal_.phase != "incoming") return fail(Code::bad_value, "no migration was begun");
-  if (journal_.shared != "yes") {
+  if (!journal_.is_shared()) {
     VZ_TRY(write_layout(incoming_path(journal_), layout_));
     if (layout_ == Layout::dir) VZ_TRY(take_user_limits(request));
   }
@@ -409,7 +409,7 @@ void Agent::deliver_packets() {
 
 // As prepare, and as much of the restore as can be undone.
 Answer Agent::restore(const MigrationMessage& request) {
-  if (journal_.shared == "yes") return fail(Code::bad_value, "it is mounted there still, and shared");
+  if (journal_.is_shared()) return fail(Code::bad_value, "it is mounted there still, and shared");
   VZ_TRY(save_prepared(request, "held"));
   auto done = [&]() -> Result<> {
     VZ_TRY(put_in_place(host_, *id_, journal_, reporter_));

@@ -128,22 +128,21 @@ Result<> give_back(const Host& host, Ctid id, MigrationJournal* journal, Reporte
   // First the token: from then on no dump here is of use, and nothing but a boot could make it run.
   // In a shared private area it is the source's as well. It is gone if the container has run here.
   reporter.step("migrate.return.token");
-  const bool shared = journal->shared == "yes";
-  if (!shared) VZ_TRY(remove_token(journal->private_path));
+  if (!journal->is_shared()) VZ_TRY(remove_token(journal->private_path));
   auto config = host.load(id);
   if (config) {
     // While it has one: what a restore has left cannot be settled without.
     reporter.step("migrate.return.cleanup");
     VZ_TRY(clean_up(host, id, reporter));
     reporter.step("migrate.return.config");
-    if (auto name = config->get("NAME"); name && !name->empty()) VZ_TRY(remove_name(host, *name, id));
+    VZ_TRY(remove_name(host, config->get("NAME").value_or(""), id));
   }
   VZ_TRY(remove_tree(host.config_path(id)));
   journal->phase = "returned";
   reporter.step("migrate.returned");
   VZ_TRY(save_migration(host, id, *journal));
   reporter.step("migrate.return.files");
-  if (!shared) VZ_TRY(remove_private(journal->private_path));
+  if (!journal->is_shared()) VZ_TRY(remove_private(journal->private_path));
   VZ_TRY(remove_dump(default_dump_path(host, id)));
   return release_idmap(host, id);
 }
@@ -159,10 +158,10 @@ Result<> rename_aside(const std::string& path) {
 }  // namespace
 
 Result<> finish_outgoing(Context& ct, const MigrationJournal& journal) {
-  if (journal.shared == "yes") return forget_locked(ct);
+  if (journal.is_shared()) return forget_locked(ct);
   if (journal.keep != "yes") return destroy_locked(ct);
   ct.reporter.step("migrate.keep.name");
-  if (auto name = ct.config.get("NAME"); name && !name->empty()) VZ_TRY(remove_name(ct.host, *name, ct.id));
+  VZ_TRY(remove_name(ct.host, ct.config.get("NAME").value_or(""), ct.id));
   ct.reporter.step("migrate.keep.private");
   VZ_TRY(rename_aside(ct.private_path));
   end_usage(ct.host, ct.id, ct.config.get("NAME").value_or(""), ct.reporter);

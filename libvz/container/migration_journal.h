@@ -22,7 +22,8 @@ namespace vz {
 
 struct MigrationJournal {
   // Of a shared private area: a vz that does not know this would remove it.
-  int version() const { return shared == "yes" ? 2 : 1; }
+  int version() const { return is_shared() ? 2 : 1; }
+  bool is_shared() const { return shared == "yes"; }
   std::string session;       // random, the same on both sides
   std::string side;          // "source", "destination"
   std::string phase;         // see above

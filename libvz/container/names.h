@@ -18,7 +18,7 @@ std::optional<Ctid> name_owner(const Host& host, std::string_view name);
 Result<> check_name(const Host& host, const std::string& name, Ctid id);
 // Makes the link, atomically. The caller removes the old name afterwards.
 Result<> assign_name(const Host& host, const std::string& name, Ctid id);
-// Removes the link if it is this container's; anything else is left alone.
+// Removes the link if it is this container's; anything else is left alone. "": it has no name.
 Result<> remove_name(const Host& host, const std::string& name, Ctid id);
 
 }  // namespace vz

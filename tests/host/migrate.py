@@ -27,19 +27,20 @@ def journal(ctid, root=pathlib.Path("/")):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def shared_area(test):
-    """On this machine all nodes have /var/tmp."""
-    area = pathlib.Path(tempfile.mkdtemp(prefix="vz-shared-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
-    test.addCleanup(shutil.rmtree, area, ignore_errors=True)
-    return area
-
-
 class MigrateTest(vzhost.HostTest):
+    area = None  # of the private areas, when the nodes share it
+
     def setUp(self):
         self.b = Node(self)
 
+    def share_area(self):
+        """On this machine all nodes have /var/tmp."""
+        self.area = pathlib.Path(tempfile.mkdtemp(prefix="vz-shared-", dir=os.environ.get("VZ_TEST_DIR", "/var/tmp")))
+        self.addCleanup(shutil.rmtree, self.area, ignore_errors=True)
+
     def make(self, *options, **kw):
-        ctid = self.create(*options, **kw)
+        shared = ["--private", f"{self.area}/$VEID"] if self.area else []
+        ctid = self.create(*shared, *options, **kw)
         self.addCleanup(self.b.wipe, ctid)
         return ctid
 
@@ -319,10 +320,7 @@ class SharedStorage(LiveTest):
 
     def setUp(self):
         super().setUp()
-        self.area = shared_area(self)
-
-    def make(self, *options, **kw):
-        return super().make("--private", f"{self.area}/$VEID", *options, **kw)
+        self.share_area()
 
     def there_and_back(self, *options, **kw):
         ctid = self.make("--ram", "64M", "--swap", "0", *options, **kw)
@@ -643,11 +641,6 @@ class Refusals(MigrateTest):
 class Kills(MigrateTest):
     """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
-    area = None
-
-    def make(self, *options, **kw):
-        return super().make(*(["--private", f"{self.area}/$VEID"] if self.area else []), *options, **kw)
-
     def steps(self, side, *options):
         trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
         self.addCleanup(trace.unlink, missing_ok=True)
@@ -725,15 +718,14 @@ class Kills(MigrateTest):
         vzhost.need("criu")
         self.killed_at_every_step("destination", "--live")
 
-
     def test_the_source_is_killed_on_shared_storage(self):
         vzhost.need("criu")
-        self.area = shared_area(self)
+        self.share_area()
         self.killed_at_every_step("source", "--live")
 
     def test_the_destination_is_killed_on_shared_storage(self):
         vzhost.need("criu")
-        self.area = shared_area(self)
+        self.share_area()
         self.killed_at_every_step("destination", "--live")
 
 
