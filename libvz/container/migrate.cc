@@ -459,7 +459,10 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
   if (auto earlier = VZ_TRY(load_migration(host, id))) out.replaces = earlier->session;
   out.journal.session = random_hex(16);
   out.journal.peer = options.destination;
-  auto mark = VZ_TRY(StorageMark::leave(ct.private_path, out.journal.session));
+  // A full disk does not hinder one from leaving it. If the storage is shared after all, the other host refuses an area
+  // that is there already.
+  auto mark = StorageMark::leave(ct.private_path, out.journal.session);
+  if (!mark) reporter.debug(mark.error().message());
   auto request = describe(out, "check");
   if (out.live || has_good_dump(host, id, ct.private_path)) VZ_TRY(describe_processes(out, request));
   VZ_TRY(describe_user_limits(out, request));

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containers move between two nodes; whoever is killed at whatever step, one node can run them, and only one."""
+import errno
 import json
 import os
 import pathlib
@@ -593,6 +594,21 @@ class Refusals(MigrateTest):
         run([*self.b.enter(), "mkdir", "-p", "/var/lib/vz/private"], check=0)
         run([*self.b.enter(), "mount", "-t", "tmpfs", "-o", "size=2m", "none", "/var/lib/vz/private"], check=0)
         self.refused(ctid, 46, "MiB")
+
+    def test_no_room_here(self):
+        """The way out of a full disk: nothing more can be made in its private area."""
+        self.share_area()
+        run(["mount", "-t", "tmpfs", "-o", "size=256m,nr_inodes=64", "none", self.area], check=0)
+        self.addCleanup(run, ["umount", self.area], check=0)
+        ctid = self.make()
+        for i in range(64):
+            try:
+                (self.area / str(i)).touch()
+            except OSError as full:
+                self.assertEqual(full.errno, errno.ENOSPC)
+        self.assertRaises(OSError, (self.area / str(ctid) / "more").touch)
+        self.migrate(ctid, check=0)
+        self.assertThere(ctid, running=False)
 
     def test_full_in_the_middle(self):
         """The check was passed, and then somebody else took the room."""
