@@ -7,9 +7,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -41,18 +43,15 @@ constexpr int kLargePipe = 4 << 20;
 
 Result<UniqueFd> open_pagemap(pid_t pid) { return open_file(fmt::format("/proc/{}/pagemap", pid), O_RDONLY); }
 
-// Pages with contents in `range`; `mask`: those of them that have these, too.
-Result<> scan(int pagemap, const PageRange& range, std::uint64_t mask, std::uint64_t flags, const PageVisitor& visit) {
+// `reached`: all before it was visited.
+Result<> walk(int pagemap, const PageRange& range, ScanRequest request, const PageVisitor& visit,
+              std::uint64_t* reached = nullptr) {
   std::array<ScanRegion, kRegions> regions;
-  ScanRequest request{};
   request.size = sizeof request;
-  request.flags = flags;
   request.start = range.begin;
   request.end = range.end;
   request.vec = reinterpret_cast<std::uint64_t>(regions.data());
   request.vec_len = regions.size();
-  request.category_inverted = kZeroPage;
-  request.category_mask = mask | kZeroPage;
   request.category_anyof_mask = kPresent | kSwapped;
   request.return_mask = kPresent;
   while (request.start < request.end) {
@@ -64,8 +63,19 @@ Result<> scan(int pagemap, const PageRange& range, std::uint64_t mask, std::uint
     }
     if (request.walk_end <= request.start) return fail(Code::system, "PAGEMAP_SCAN makes no progress");
     request.start = request.walk_end;
+    if (reached) *reached = request.start;
   }
   return {};
+}
+
+// Pages with contents in `range`; `mask`: those of them that have these, too.
+Result<> scan(int pagemap, const PageRange& range, std::uint64_t mask, std::uint64_t flags, const PageVisitor& visit,
+              std::uint64_t* reached = nullptr) {
+  ScanRequest request{};
+  request.flags = flags;
+  request.category_inverted = kZeroPage;
+  request.category_mask = mask | kZeroPage;
+  return walk(pagemap, range, request, visit, reached);
 }
 
 bool is_gone(const Error& e) { return e.sys_errno() == ESRCH || e.sys_errno() == ENOENT; }
@@ -96,37 +106,79 @@ Result<PageTracker> PageTracker::open(pid_t pid, UniqueFd uffd) {
   return PageTracker(pid, std::move(uffd), VZ_TRY(open_pagemap(pid)));
 }
 
-Result<> PageTracker::scan_range(const PageRange& range, const PageVisitor& visit) {
+// A call that fails may have protected pages before, and does not tell of them: what was written to them by then would
+// never be seen. It fails when the process changes its mappings meanwhile.
+Result<> PageTracker::walk_known(const PageRange& range, std::uint64_t mask, std::uint64_t flags,
+                                 const PageVisitor& visit) {
+  std::uint64_t reached = range.begin;
+  auto done = vz::scan(pagemap_.get(), range, mask, flags, visit, &reached);
+  if (!done) untold_.push_back({reached, range.end});
+  return done;
+}
+
+Result<> PageTracker::scan_range(const PageRange& range, std::uint64_t mask, const PageVisitor& visit) {
   const auto flags = kProtectMatching | kOnlyProtected;
-  auto known = vz::scan(pagemap_.get(), range, kWritten, flags, visit);
+  auto known = walk_known(range, mask, flags, visit);
   if (known || known.error().sys_errno() != EPERM) return known;
   // A mapping that is new here, or parts of it. What of it was visited already is visited again, which does no harm.
   uffdio_register request{};
   request.range = {range.begin, range.end - range.begin};
   request.mode = UFFDIO_REGISTER_MODE_WP;
   if (ioctl(uffd_.get(), UFFDIO_REGISTER, &request) != 0) return {};  // cannot be tracked: finish() takes all of it
-  return vz::scan(pagemap_.get(), range, 0, flags, visit);
+  auto done = walk_known(range, 0, flags, visit);
+  if (done) std::erase_if(untold_, [&](const PageRange& r) { return r.begin >= range.begin && r.end <= range.end; });
+  return done;
 }
 
 Result<> PageTracker::scan(const PageVisitor& visit) {
-  for (const auto& range : VZ_TRY(anonymous_memory(pid_))) {
-    auto done = scan_range(range, visit);
-    // Changed meanwhile: the next time tells.
-    const int error = done ? 0 : done.error().sys_errno();
-    if (error != 0 && error != EPERM && error != EINVAL) return done;
-    if (!done && error == 0) return done;
+  const auto untold = std::exchange(untold_, {});
+  for (const auto& mapping : VZ_TRY(anonymous_memory(pid_))) {
+    for (const auto& part : cut(mapping, untold)) {
+      auto done = scan_range(part, part.inside ? 0 : kWritten, visit);
+      // Changed meanwhile: the next time tells.
+      const int error = done ? 0 : done.error().sys_errno();
+      if (error != 0 && error != EPERM && error != EINVAL) return done;
+      if (!done && error == 0) return done;
+    }
   }
   return {};
 }
 
 Result<> PageTracker::finish(const PageVisitor& visit) {
-  for (const auto& range : VZ_TRY(anonymous_memory(pid_))) {
-    auto known = vz::scan(pagemap_.get(), range, kWritten, kOnlyProtected, visit);
-    if (!known && known.error().sys_errno() == EPERM) known = vz::scan(pagemap_.get(), range, 0, 0, visit);
-    VZ_TRY(std::move(known));
+  for (const auto& mapping : VZ_TRY(anonymous_memory(pid_))) {
+    for (const auto& part : cut(mapping, untold_)) {
+      if (part.inside) {
+        VZ_TRY(vz::scan(pagemap_.get(), part, 0, 0, visit));
+        continue;
+      }
+      auto known = vz::scan(pagemap_.get(), part, kWritten, kOnlyProtected, visit);
+      if (!known && known.error().sys_errno() == EPERM) known = vz::scan(pagemap_.get(), part, 0, 0, visit);
+      VZ_TRY(std::move(known));
+    }
   }
   uffd_.reset();
   return {};
+}
+
+std::vector<PagePart> cut(const PageRange& range, const std::vector<PageRange>& others) {
+  std::vector<std::uint64_t> edges{range.begin, range.end};
+  for (const auto& other : others)
+    for (auto edge : {other.begin, other.end})
+      if (edge > range.begin && edge < range.end) edges.push_back(edge);
+  std::sort(edges.begin(), edges.end());
+  edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+  std::vector<PagePart> out;
+  for (std::size_t i = 0; i + 1 < edges.size(); ++i) {
+    const PageRange part{edges[i], edges[i + 1]};
+    const bool inside = std::any_of(others.begin(), others.end(), [&](const PageRange& other) {
+      return other.begin <= part.begin && other.end >= part.end;
+    });
+    if (!out.empty() && out.back().inside == inside)
+      out.back().end = part.end;
+    else
+      out.push_back({part, inside});
+  }
+  return out;
 }
 
 Result<> check_page_tracking() {

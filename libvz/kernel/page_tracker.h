@@ -36,9 +36,12 @@ class PageTracker {
  private:
   PageTracker(pid_t pid, UniqueFd uffd, UniqueFd pagemap)
       : pid_(pid), uffd_(std::move(uffd)), pagemap_(std::move(pagemap)) {}
-  Result<> scan_range(const PageRange& range, const PageVisitor& visit);
+  Result<> scan_range(const PageRange& range, std::uint64_t mask, const PageVisitor& visit);
+  Result<> walk_known(const PageRange& range, std::uint64_t mask, std::uint64_t flags, const PageVisitor& visit);
   pid_t pid_;
   UniqueFd uffd_, pagemap_;
+  // Of these a call may have protected pages without telling which, when it met a mapping that is not tracked.
+  std::vector<PageRange> untold_;
 };
 
 // All pages with contents, of a process that nobody tracks and that stands still.
@@ -47,5 +50,11 @@ Result<> visit_pages(pid_t pid, const PageVisitor& visit);
 Result<> check_page_tracking();
 // Private anonymous mappings, ascending.
 Result<std::vector<PageRange>> anonymous_memory(pid_t pid);
+
+struct PagePart : PageRange {
+  bool inside = false;
+};
+// `range`, cut where one of `others` (in any order) begins or ends, and which parts lie in one of them.
+std::vector<PagePart> cut(const PageRange& range, const std::vector<PageRange>& others);
 
 }  // namespace vz

@@ -4,12 +4,14 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "libvz/base/byte_order.h"
@@ -220,22 +222,25 @@ class TrackerTest : public ::testing::Test {
     ASSERT_EQ(pipe(command_), 0);
     ASSERT_EQ(pipe(answer_), 0);
     memory_ =
-        static_cast<char*>(mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        static_cast<char*>(mmap(nullptr, pages_ * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(memory_, MAP_FAILED);
     child_ = fork();
     if (child_ == 0) obey();
-    write_pages(0, kPages);
+    for (std::uint32_t i = 0; i < pages_; i += every_) write_pages(i, 1);
   }
   void TearDown() override {
     if (child_ > 0) {
       kill(child_, SIGKILL);
       waitpid(child_, nullptr, 0);
     }
-    if (memory_) munmap(memory_, kPages * kPage);
+    if (memory_) munmap(memory_, pages_ * kPage);
   }
   [[noreturn]] void obey() {
     std::uint32_t order[2];
     while (read(command_[0], order, sizeof order) == sizeof order) {
+      // None: in place of the page there is a new mapping.
+      if (order[1] == 0)
+        mmap(memory_ + order[0] * kPage, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
       for (std::uint32_t i = 0; i < order[1]; ++i) ++memory_[(order[0] + i) * kPage];
       (void)!write(answer_[1], "", 1);
     }
@@ -252,14 +257,14 @@ class TrackerTest : public ::testing::Test {
     std::vector<std::uint64_t> out;
     const auto base = reinterpret_cast<std::uint64_t>(memory_);
     auto done = scan([&](const PageRange& range) -> Result<> {
-      for (auto at = std::max(range.begin, base); at < std::min(range.end, base + kPages * kPage); at += kPage)
+      for (auto at = std::max(range.begin, base); at < std::min(range.end, base + pages_ * kPage); at += kPage)
         out.push_back((at - base) / kPage);
       return {};
     });
     EXPECT_TRUE(done) << done.error().message();
     return out;
   }
-  static constexpr std::uint32_t kPages = 64;
+  std::uint32_t pages_ = 64, every_ = 1;
   int command_[2] = {-1, -1}, answer_[2] = {-1, -1};
   char* memory_ = nullptr;
   pid_t child_ = -1;
@@ -272,7 +277,7 @@ TEST_F(TrackerTest, FindsWhatWasWritten) {
   auto tracker = PageTracker::open(child_, std::move(taken->front()));
   ASSERT_TRUE(tracker) << tracker.error().message();
   auto scan = [&](const PageVisitor& visit) { return tracker->scan(visit); };
-  EXPECT_EQ(visited(scan).size(), kPages);
+  EXPECT_EQ(visited(scan).size(), pages_);
   EXPECT_TRUE(visited(scan).empty());
   write_pages(5, 1);
   write_pages(20, 3);
@@ -282,12 +287,61 @@ TEST_F(TrackerTest, FindsWhatWasWritten) {
   EXPECT_EQ(visited([&](const PageVisitor& visit) { return tracker->finish(visit); }),
             (std::vector<std::uint64_t>{63}));
   // It goes on as before, and can be tracked again.
-  write_pages(0, kPages);
+  write_pages(0, pages_);
   auto again = take_userfaultfds({child_});
   ASSERT_TRUE(again && again->front());
   auto second = PageTracker::open(child_, std::move(again->front()));
   ASSERT_TRUE(second);
-  EXPECT_EQ(visited([&](const PageVisitor& visit) { return second->scan(visit); }).size(), kPages);
+  EXPECT_EQ(visited([&](const PageVisitor& visit) { return second->scan(visit); }).size(), pages_);
+}
+
+// More pieces than the kernel tells of in one call.
+class TrackerInPiecesTest : public TrackerTest {
+ protected:
+  TrackerInPiecesTest() { pages_ = 2400, every_ = 2; }
+  void renew(std::uint32_t page) {
+    write_pages(page, 0);
+    write_pages(page, 1);
+  }
+};
+
+// The process changes its mappings while it is looked at: in the middle of its memory there is one that is not tracked.
+TEST_F(TrackerInPiecesTest, NoPageIsForgottenWhenALookFails) {
+  auto taken = take_userfaultfds({child_});
+  ASSERT_TRUE(taken && taken->front());
+  auto tracker = PageTracker::open(child_, std::move(taken->front()));
+  ASSERT_TRUE(tracker) << tracker.error().message();
+  auto scan = [&](const PageVisitor& visit) { return tracker->scan(visit); };
+  EXPECT_EQ(visited(scan).size(), pages_ / 2);
+  for (std::uint32_t i = 0; i < pages_; i += 2) write_pages(i, 1);
+  // Behind what the first call tells of, at the first try and at the second.
+  const auto base = reinterpret_cast<std::uint64_t>(memory_);
+  std::uint32_t renewed = 1801;
+  std::set<std::uint64_t> seen;
+  auto changing = [&](const PageVisitor& visit) {
+    return tracker->scan([&](const PageRange& range) {
+      if (range.begin == base && renewed < 1805) renew(std::exchange(renewed, renewed + 2));
+      return visit(range);
+    });
+  };
+  for (auto page : visited(changing)) seen.insert(page);
+  EXPECT_EQ(renewed, 1805u) << "the looks did not fail";
+  EXPECT_LT(seen.size(), pages_ / 2) << "the looks did not fail";
+  for (auto page : visited([&](const PageVisitor& visit) { return tracker->finish(visit); })) seen.insert(page);
+  for (std::uint32_t i = 0; i < pages_; i += 2) EXPECT_TRUE(seen.contains(i)) << i;
+}
+
+TEST(PageRange, Cut) {
+  const auto text = [](const PageRange& range, const std::vector<PageRange>& others) {
+    std::string out;
+    for (const auto& part : cut(range, others))
+      out += fmt::format("{}-{}{} ", part.begin, part.end, part.inside ? "!" : "");
+    return out;
+  };
+  EXPECT_EQ(text({10, 20}, {}), "10-20 ");
+  EXPECT_EQ(text({10, 20}, {{0, 100}}), "10-20! ");
+  EXPECT_EQ(text({10, 20}, {{20, 30}, {1, 10}}), "10-20 ");
+  EXPECT_EQ(text({10, 20}, {{12, 14}, {13, 16}, {18, 40}}), "10-12 12-16! 16-18 18-20! ");
 }
 
 TEST_F(TrackerTest, NothingIsLeftInTheProcess) {
