@@ -204,6 +204,11 @@ Result<> check_page_tracking() {
   return {};
 }
 
+Result<> visit_populated(pid_t pid, const PageRange& range, const PageVisitor& visit) {
+  auto pagemap = VZ_TRY(open_pagemap(pid));
+  return walk(pagemap.get(), range, {}, visit);
+}
+
 Result<> visit_pages(pid_t pid, const PageVisitor& visit) {
   auto pagemap = open_pagemap(pid);
   if (!pagemap) return is_gone(pagemap.error()) ? Result<>() : fail(std::move(pagemap).error());

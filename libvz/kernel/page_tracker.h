@@ -46,6 +46,9 @@ class PageTracker {
 
 // All pages with contents, of a process that nobody tracks and that stands still.
 Result<> visit_pages(pid_t pid, const PageVisitor& visit);
+// Pages of `range` that something is mapped at or swapped out from, be it the page of zeros, in a process that stands
+// still.
+Result<> visit_populated(pid_t pid, const PageRange& range, const PageVisitor& visit);
 // Code::unsupported with the reason why nothing can be tracked on this host.
 Result<> check_page_tracking();
 // Private anonymous mappings, ascending.
