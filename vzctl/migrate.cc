@@ -29,6 +29,9 @@ constexpr Option kMigrateOptions[] = {
      "Move it with its memory and connections: it stands still for a moment and goes on there"},
     {"--max-downtime", "MS",
      "With --live: send memory ahead until the rest fits into so many milliseconds (300), or it does not shrink"},
+    {"--lazy", nullptr,
+     "With --live: it goes on there as soon as all of its memory has arrived, and gets most of it into place while it "
+     "runs"},
     {"--bandwidth", "SIZE",
      "Send so many bytes a second at most (a bare number is MiB) while the container runs; the rest, for which it "
      "waits, goes as fast as it can"},
@@ -101,6 +104,8 @@ vz::Result<vz::MigrateOptions> options_of(const Options& o, const std::string& h
       return fail(Code::bad_value,
                   fmt::format("Bad value for --max-downtime: {} (1 to {} milliseconds)", *text, kDowntimeMax));
   }
+  out.late = o.has("--lazy");
+  if (out.late && !out.live) return fail(Code::bad_syntax, "--lazy needs --live");
   out.bandwidth = o.value_or("--bandwidth", "");
   const auto compress = o.value_or("--compress", "auto");
   if (compress != "yes" && compress != "no" && compress != "auto")
@@ -127,6 +132,7 @@ Value report_value(vz::Ctid id, const vz::MigrateOptions& options, const vz::Mig
                        {"down_milliseconds", report.down_ms},
                        {"total_milliseconds", report.total_ms},
                        {"packets_kept", report.kept_packets},
+                       {"lazy_bytes", report.late},
                        {"started", report.started}};
 }
 

@@ -49,11 +49,14 @@ struct CheckpointHooks {
 };
 // And during a restore.
 struct RestoreHooks {
-  // Everything is in place, nothing has run yet: an error undoes everything, and the dump is as good as before.
-  std::function<Result<>()> held;
+  // The processes are there, and nothing of them has run yet. An error here and in the next undoes everything, and the
+  // dump is as good as before.
+  std::function<Result<>(const Cgroups& cgroups, const ProcessId& init)> made;
+  std::function<Result<>()> held;   // everything is in place
   std::function<void()> resuming;   // its sockets can receive; after this it runs
   std::optional<CriuProgram> criu;  // what choose_criu() said: to ask CRIU for its version takes a while
   bool verified = false;            // the dump's files were compared with the manifest already
+  std::string images;               // a directory to be read instead of the dump's own; `made` sees to what it lacks
 };
 // The caller holds the container's lock.
 Result<> checkpoint_locked(Context& ct, const CheckpointOptions& options, const CheckpointHooks& hooks = {});

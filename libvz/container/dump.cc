@@ -100,7 +100,7 @@ bool is_layer_name(const std::string& name) {
   return name.starts_with(kLayerPrefix) && parse_u64(std::string_view(name).substr(kLayerPrefix.size())).has_value();
 }
 
-bool is_of_layers(const std::string& name) { return name == kParentLink || is_layer_name(name); }
+bool is_of_layers(const std::string& name) { return name == kParentLink || name == kLateImages || is_layer_name(name); }
 
 Result<UniqueFd> begin_dump(const std::string& path) {
   const std::string temp = temporary(path), images = temp + "/" + kDumpImages;

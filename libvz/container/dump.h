@@ -30,6 +30,8 @@ constexpr const char* kDumpManifest = "manifest.json";
 constexpr const char* kDumpImages = "images";
 // Among the images: memory that was sent ahead, a directory for each pass (PageStore), and the link to the last one.
 constexpr const char* kParentLink = "parent";
+// And the images as they are for processes that get most of their memory late.
+constexpr const char* kLateImages = "late";
 std::string layer_name(std::size_t number);  // "memory.3"
 bool is_layer_name(const std::string& name);
 bool is_of_layers(const std::string& name);  // these are beside the files that a manifest names

@@ -8,6 +8,7 @@
 
 #include <csignal>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -42,13 +43,14 @@ std::string describe_holder(const std::string& path) {
 // vzd's, or another vzctl's, after a container that ended by itself. It takes a moment, and whoever comes meanwhile
 // wants what is there afterwards.
 constexpr const char* kRepairing = "repairing";
-constexpr auto kRepairWait = std::chrono::seconds(10);
+constexpr auto kRepairWait = std::chrono::seconds(10), kPlacingWait = std::chrono::seconds(60);
 constexpr auto kLookAgain = std::chrono::milliseconds(10);
 
-// Also while the holder has not written yet, or has just gone.
-bool held_for_repair(const std::string& path) {
+// What its holder does takes no longer. Also while the holder has not written yet, or has just gone.
+std::chrono::milliseconds worth_waiting(const std::string& path) {
   auto lines = lines_of(path);
-  return lines.size() < 2 || lines[1] == kRepairing;
+  if (lines.size() > 1 && lines[1] == kPlacing) return kPlacingWait;
+  return lines.size() < 2 || lines[1] == kRepairing ? kRepairWait : std::chrono::seconds(0);
 }
 
 std::string lock_path(const Host& host, Ctid id) { return host.lock_dir() + "/" + id.str() + ".lck"; }
@@ -57,27 +59,35 @@ Error already_locked(const std::string& path) {
   return Error(Code::locked, "Container already locked").with_hint(describe_holder(path));
 }
 
-// Empty when the lock is held, and not only for a repair that ends soon.
-Result<std::optional<UniqueFd>> lock_after_repair(const std::string& path, const std::string& status) {
-  const auto deadline = std::chrono::steady_clock::now() + kRepairWait;
+// Empty when the lock is held, and not only for what ends soon.
+Result<std::optional<UniqueFd>> lock_after_others(const std::string& path, const std::string& status,
+                                                  std::chrono::milliseconds patience) {
+  const auto began = std::chrono::steady_clock::now();
   for (;;) {
     auto fd = VZ_TRY(try_lock_file(path, 0644));
-    if (fd || status == kRepairing || !held_for_repair(path) || std::chrono::steady_clock::now() > deadline) return fd;
+    if (fd || status == kRepairing) return fd;
+    if (std::chrono::steady_clock::now() - began > std::max(patience, worth_waiting(path))) return fd;
     std::this_thread::sleep_for(kLookAgain);
   }
 }
 
+std::string lock_text(const std::string& status) { return std::to_string(::getpid()) + "\n" + status + "\n"; }
+
 }  // namespace
 
-Result<CtLock> CtLock::take(const Host& host, Ctid id, const std::string& status) {
+Result<CtLock> CtLock::take(const Host& host, Ctid id, const std::string& status, std::chrono::milliseconds patience) {
   VZ_TRY_CTX(make_dirs(host.lock_dir(), 0755), "Unable to lock container");
   CtLock lock;
   lock.path_ = lock_path(host, id);
-  auto fd = VZ_TRY_CTX(lock_after_repair(lock.path_, status), "Unable to lock container");
+  auto fd = VZ_TRY_CTX(lock_after_others(lock.path_, status, patience), "Unable to lock container");
   if (!fd) return fail(already_locked(lock.path_));
-  VZ_TRY_CTX(rewrite_file(*fd, std::to_string(::getpid()) + "\n" + status + "\n"), "Unable to lock container");
+  VZ_TRY_CTX(rewrite_file(*fd, lock_text(status)), "Unable to lock container");
   lock.fd_ = fd->release();
   return lock;
+}
+
+void CtLock::set_status(const std::string& status) const {
+  if (UniqueFd copy{fcntl(fd_, F_DUPFD_CLOEXEC, 0)}) (void)rewrite_file(copy, lock_text(status));
 }
 
 CtLock::CtLock(CtLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}

@@ -119,6 +119,7 @@ MigrationMessage describe(const Outgoing& out, const char* name) {
            {"bytes", std::to_string(out.bytes)},
            {"replaces", out.replaces},
            {"shared", out.journal.is_shared() ? "yes" : "no"},
+           {"late", out.options.late ? "yes" : "no"},
            {"force", out.options.force ? "yes" : "no"}}};
 }
 
@@ -220,7 +221,7 @@ std::string usage_text(const Context& ct) {
 Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
-  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}}}));
+  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}, {"late", out.options.late ? "yes" : "no"}}}));
   MigratePass pass;
   pass.kind = "dump";
   pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
@@ -480,6 +481,7 @@ Result<MigrateReport> migrate(const Host& host, Ctid id, const MigrateOptions& o
     return fail(std::move(handed).error());
   }
   if (handed) out.report.kept_packets = handed->number("packets").value_or(0);
+  if (handed) out.report.late = handed->number("late").value_or(0);
   VZ_TRY(hand_over(ct, channel, out.journal, std::move(handed), &out.report.started));
   VZ_TRY(finish_source(ct, channel, out.journal));
   out.report.sent = channel.sent();

@@ -37,6 +37,9 @@
 #include "libvz/kernel/cgroup.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/page_placer.h"
+#include "libvz/kernel/process.h"
+#include "libvz/kernel/process_usage.h"
 
 namespace vz {
 
@@ -76,6 +79,7 @@ class Agent {
   Result<> save_prepared(const MigrationMessage& request, const char* phase);
   Result<> hold();
   void deliver_packets();
+  Result<> place_late(const Cgroups& cgroups, const ProcessId& init);
   Answer after_hold(Result<> restored);
   Result<> adopt(const MigrationMessage& request);  // the lock and the journal of a session that was begun earlier
 
@@ -95,6 +99,8 @@ class Agent {
   UniqueFd vzd_;  // keeps it from ending
   std::optional<NetworkTakeover> takeover_;
   std::optional<PageStore> memory_;
+  LateMemory late_;
+  std::optional<PagePlacer> placer_;
   std::optional<CriuProgram> criu_;
   std::size_t kept_packets_ = 0;
   bool held_ = false, aborted_ = false;
@@ -102,6 +108,7 @@ class Agent {
 
 // The connection is gone: what was not prepared will never be.
 Agent::~Agent() {
+  placer_.reset();  // before the lock: nobody may save a memory that is not all there
   if (!id_ || journal_.phase != "incoming") return;
   reporter_.step("migrate.abandon");
   (void)drop_incoming(host_, *id_, journal_, reporter_);
@@ -136,7 +143,8 @@ Result<CtLock> Agent::lock_for(Ctid id, const std::string& session) const {
   if (!journal || journal->side != "destination" || journal->session != session) return lock;
   reporter_.step("migrate.replace");
   VZ_TRY(end_lock_holder(host_, id, "agent"));
-  return CtLock::take(host_, id, "migrating");
+  // What it had begun ends after it.
+  return CtLock::take(host_, id, "migrating", std::chrono::seconds(10));
 }
 
 // What an earlier attempt left, of which the source says that it took the container back, or of which we know it.
@@ -190,6 +198,7 @@ Answer Agent::check(const MigrationMessage& request) {
     if (!shared)
       VZ_TRY(check_user_limits(existing_dir(private_path), {0, kIdsPerContainer}, request.text("user_limits")));
   }
+  if (request.text("late") == "yes") VZ_TRY(check_page_placing());
   auto cgroups = VZ_TRY(CgroupHost::probe());
   auto facts = VZ_TRY(read_limit_facts(cgroups, host_.paths().lib));
   auto plan = VZ_TRY(plan_limits(merged, facts));
@@ -286,6 +295,7 @@ Answer Agent::receive_dump_files(const MigrationMessage& request) {
   Dump dump = VZ_TRY(open_dump(path));
   VZ_TRY(verify_dump(dump));
   if (memory_) VZ_TRY(memory_->finish());
+  if (memory_ && request.text("late") == "yes") late_ = VZ_TRY(memory_->set_apart());
   if (memory_ || dump.manifest.idmap != idmap_) VZ_TRY(adapt_dump(dump, idmap_, durable));
   return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
 }
@@ -365,7 +375,9 @@ Result<> Agent::hold() {
   }
   journal_.phase = "committed";
   reporter_.step("migrate.committed");
-  return save_migration(host_, *id_, journal_);
+  VZ_TRY(save_migration(host_, *id_, journal_));
+  if (placer_) lock_->set_status(kPlacing);
+  return {};
 }
 
 // What the source hears last, and what becomes of what is here.
@@ -381,8 +393,10 @@ Answer Agent::after_hold(Result<> restored) {
     }
     auto out = outcome(finished);
     out.fields["packets"] = std::to_string(kept_packets_);
+    out.fields["late"] = std::to_string(restored ? late_.bytes() : 0);
     return out;
   }
+  placer_.reset();  // CRIU has ended everybody
   // Held, and the connection is lost: the source may have given it up, and come again.
   if (held_ && !aborted_) return fail(std::move(restored).error());
   reporter_.step("migrate.abort");
@@ -407,6 +421,20 @@ void Agent::deliver_packets() {
   if (auto count = takeover_->deliver(*id_)) kept_packets_ = *count;
 }
 
+// What a container may get when it runs already, and what it is still to be asked for when it is not.
+Result<> Agent::place_late(const Cgroups& cgroups, const ProcessId& init) {
+  std::vector<LateProcess> processes;
+  for (pid_t pid : VZ_TRY(cgroups.pids())) {
+    const pid_t inside = innermost_pid(pid);
+    auto found = inside > 0 ? late_.runs.find(static_cast<std::uint32_t>(inside)) : late_.runs.end();
+    if (found != late_.runs.end()) processes.push_back({pid, found->second});
+  }
+  if (processes.size() != late_.runs.size()) return fail(Code::restore, "processes with late memory are missing");
+  auto pidfd = VZ_TRY(open_process(init));
+  placer_.emplace(VZ_TRY(PagePlacer::start(late_.files, processes, pidfd, lock_->fd())));
+  return {};
+}
+
 // As prepare, and as much of the restore as can be undone.
 Answer Agent::restore(const MigrationMessage& request) {
   if (journal_.is_shared()) return fail(Code::bad_value, "it is mounted there still, and shared");
@@ -422,6 +450,10 @@ Answer Agent::restore(const MigrationMessage& request) {
     hooks.resuming = [&] { deliver_packets(); };
     hooks.criu = criu_;
     hooks.verified = true;
+    if (!late_.runs.empty()) {
+      hooks.images = late_images_path(default_dump_path(host_, *id_));
+      hooks.made = [&](const Cgroups& cgroups, const ProcessId& init) { return place_late(cgroups, init); };
+    }
     return restore_locked(ct, options, hooks);
   };
   return after_hold(done());

@@ -9,6 +9,7 @@
 
 #include "libvz/base/text.h"
 #include "libvz/container/dump.h"
+#include "libvz/kernel/criu_processes.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -18,6 +19,7 @@ namespace {
 constexpr std::uint64_t kPage = 4096;
 constexpr std::size_t kLayersMax = 64;
 constexpr std::size_t kTableMax = 64u << 20;
+constexpr std::uint64_t kLateLeast = 8u << 20;  // bytes of a process that are worth it
 constexpr std::string_view kTablePrefix = "pagemap-", kTableSuffix = ".img";
 
 // "pagemap-12.img", not those of shared memory, whose pages are always among the images.
@@ -63,6 +65,30 @@ std::vector<PageRun> missing_from(const std::vector<PageRun>& need, const std::v
   return out;
 }
 
+std::vector<PageRun> common_to(const std::vector<PageRun>& a, const std::vector<PageRun>& b) {
+  std::vector<PageRun> out;
+  for (auto x = a.begin(), y = b.begin(); x != a.end() && y != b.end();) {
+    const auto begin = std::max(x->address, y->address), end = std::min(x->end(), y->end());
+    if (begin < end) out.push_back({begin, (end - begin) / kPage, x->flags});
+    if (x->end() < y->end())
+      ++x;
+    else
+      ++y;
+  }
+  return out;
+}
+
+std::string late_images_path(const std::string& dump) {
+  return fmt::format("{}/{}/{}", dump, kDumpImages, kLateImages);
+}
+
+std::uint64_t LateMemory::bytes() const {
+  std::uint64_t pages = 0;
+  for (const auto& [pid, list] : runs)
+    for (const auto& run : list) pages += run.pages;
+  return pages * kPage;
+}
+
 PageStore::PageStore(const std::string& dump) : images_(dump + "/" + kDumpImages) {}
 
 std::string PageStore::layer_path(std::size_t index) const { return images_ + "/" + layer_name(index + 1); }
@@ -88,7 +114,7 @@ Result<PageStore::Piece*> PageStore::piece_for(const PagesFrame& frame) {
   if (found != layers_.back().end()) return &found->second;
   Piece piece;
   const auto path = fmt::format("{}/pages-{}.img", layer_path(layers_.size() - 1), frame.pid);
-  piece.file = VZ_TRY(open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
+  piece.file = VZ_TRY(open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
   return &layers_.back().emplace(frame.pid, std::move(piece)).first->second;
 }
 
@@ -132,9 +158,106 @@ Result<> PageStore::finish() {
   if (layers_.empty()) return {};
   for (const auto& name : VZ_TRY(list_dir(images_)))
     if (auto pid = process_of(name)) VZ_TRY(finish_process(*pid, images_ + "/" + name));
-  for (auto& layer : layers_)
-    for (auto& [pid, piece] : layer) piece.file.reset();
   return make_symlink(layer_name(layers_.size()), images_ + "/" + kParentLink);
+}
+
+namespace {
+
+std::vector<PageRun> as_runs(const std::vector<PageRange>& ranges) {
+  std::vector<PageRun> out;
+  for (const auto& range : ranges) out.push_back({range.begin, (range.end - range.begin) / kPage, 0});
+  return out;
+}
+
+std::uint64_t pages_of(const std::vector<PageRun>& runs) {
+  std::uint64_t out = 0;
+  for (const auto& run : runs) out += run.pages;
+  return out;
+}
+
+using RunsOf = std::map<std::uint32_t, std::vector<PageRun>>;
+
+// By process, of those for which it is worth it. A page at the same place in parent and child may be one page, which
+// CRIU makes of them again when it has both.
+RunsOf choose_late(const std::vector<CriuProcess>& processes, const RunsOf& sent) {
+  RunsOf shared, out;
+  for (const auto& process : processes) {
+    auto own = sent.find(process.pid), parents = sent.find(process.parent);
+    if (own == sent.end() || parents == sent.end()) continue;
+    const auto both = common_to(own->second, parents->second);
+    for (auto pid : {process.pid, process.parent}) shared[pid] = merged(std::move(shared[pid]), both);
+  }
+  for (const auto& process : processes) {
+    auto own = sent.find(process.pid);
+    if (own == sent.end()) continue;
+    auto late = common_to(own->second, as_runs(process.plain));
+    late = missing_from(late, shared[process.pid]);
+    late = missing_from(late, merged(as_runs(process.kernel_written), {}));
+    if (pages_of(late) * kPage >= kLateLeast) out[process.pid] = std::move(late);
+  }
+  return out;
+}
+
+}  // namespace
+
+// Where their last contents are.
+Result<std::vector<LateRun>> PageStore::find(std::uint32_t pid, std::vector<PageRun> runs, LateMemory* memory) const {
+  std::vector<LateRun> out;
+  for (std::size_t i = layers_.size(); i-- > 0 && !runs.empty();) {
+    auto found = layers_[i].find(pid);
+    if (found == layers_[i].end()) continue;
+    std::uint64_t offset = 0;
+    auto wanted = runs.begin();
+    for (const auto& own : found->second.runs) {
+      while (wanted != runs.end() && wanted->end() <= own.address) ++wanted;
+      for (auto here = wanted; here != runs.end() && here->address < own.end(); ++here) {
+        const auto begin = std::max(here->address, own.address), end = std::min(here->end(), own.end());
+        out.push_back({begin, (end - begin) / kPage, memory->files.size(), offset + (begin - own.address)});
+      }
+      offset += own.pages * kPage;
+    }
+    memory->files.push_back(found->second.file.dup());
+    if (!memory->files.back()) return fail_errno("dup");
+    runs = missing_from(runs, found->second.runs);
+  }
+  if (!runs.empty()) return fail(Code::restore, fmt::format("process {}: pages did not arrive", pid));
+  std::sort(out.begin(), out.end(), [](const LateRun& a, const LateRun& b) { return a.address < b.address; });
+  return out;
+}
+
+Result<LateMemory> PageStore::set_apart() {
+  LateMemory out;
+  if (layers_.empty()) return out;
+  UniqueFd images = VZ_TRY(open_file(images_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  const auto names = VZ_TRY(list_dir(images_));
+  std::map<std::uint32_t, Pagemap> tables;
+  RunsOf sent;
+  for (const auto& name : names) {
+    auto pid = process_of(name);
+    if (!pid) continue;
+    auto table = VZ_TRY(parse_pagemap(VZ_TRY(read_file(images_ + "/" + name, kTableMax))));
+    for (const auto& run : table.runs)
+      if (left_out(run)) sent[*pid].push_back(run);
+    tables.emplace(*pid, std::move(table));
+  }
+  const auto late = choose_late(VZ_TRY(read_processes(images.get())), sent);
+  if (late.empty()) return out;
+  const auto path = images_ + "/" + kLateImages;
+  VZ_TRY(remove_tree(path));
+  VZ_TRY(make_dirs(path, 0755));
+  for (const auto& name : names) {
+    auto pid = process_of(name);
+    if (is_of_layers(name) || (pid && late.contains(*pid))) continue;
+    VZ_TRY(make_symlink("../" + name, path + "/" + name));
+  }
+  VZ_TRY(make_symlink("../" + layer_name(layers_.size()), path + "/" + kParentLink));
+  for (const auto& [pid, runs] : late) {
+    out.runs[pid] = VZ_TRY(find(pid, runs, &out));
+    auto& table = tables.at(pid);
+    table.runs = missing_from(table.runs, runs);
+    VZ_TRY(write_image(path + "/" + table_name(pid), pagemap_image(table)));
+  }
+  return out;
 }
 
 }  // namespace vz

@@ -13,8 +13,16 @@
 #include "libvz/base/fd.h"
 #include "libvz/container/memory_sender.h"
 #include "libvz/kernel/criu_pagemap.h"
+#include "libvz/kernel/pending_pages.h"
 
 namespace vz {
+
+// Pages that may come after the processes run: of each of them (its number in the container), and the files.
+struct LateMemory {
+  std::map<std::uint32_t, std::vector<LateRun>> runs;
+  std::vector<UniqueFd> files;
+  std::uint64_t bytes() const;
+};
 
 class PageStore {
  public:
@@ -28,6 +36,9 @@ class PageStore {
   // Completes the images in `dump`'s images, of a dump that left out what is here. Code::restore when a page is
   // missing.
   Result<> finish();
+  // After that: the same images once more, in late_images_path(), without most of the large programs' memory. Nothing
+  // is late that a parent and its child may share, nor what a program has locked, nor what the kernel writes by itself.
+  Result<LateMemory> set_apart();
 
  private:
   struct Piece {
@@ -38,6 +49,7 @@ class PageStore {
   std::string layer_path(std::size_t index) const;
   Result<Piece*> piece_for(const PagesFrame& frame);
   Result<> finish_process(std::uint32_t pid, const std::string& path);
+  Result<std::vector<LateRun>> find(std::uint32_t pid, std::vector<PageRun> runs, LateMemory* memory) const;
 
   std::string images_;
   std::vector<Layer> layers_;
@@ -46,5 +58,10 @@ class PageStore {
 
 // Runs of `need` that `have` lacks; both ascending, of `have` only the extent counts.
 std::vector<PageRun> missing_from(const std::vector<PageRun>& need, const std::vector<PageRun>& have);
+
+// What both have, cut wherever one of them is.
+std::vector<PageRun> common_to(const std::vector<PageRun>& a, const std::vector<PageRun>& b);
+// In a dump's directory.
+std::string late_images_path(const std::string& dump);
 
 }  // namespace vz

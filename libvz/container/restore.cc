@@ -2,6 +2,8 @@
 // Continuing a suspended container. Its surroundings are made by what start uses; CRIU brings the processes into them.
 #include <future>
 
+#include <fcntl.h>
+
 #include <fmt/format.h>
 
 #include "libvz/base/text.h"
@@ -187,6 +189,10 @@ Result<> Restore::complete(pid_t pid) {
                       "; no console and no clean-up after self-poweroff");
   ct_.reporter.step("restore.state.restoring");
   VZ_TRY(save_state(ct_.host, state_));
+  if (hooks_.made) {
+    ct_.reporter.step("restore.made");
+    VZ_TRY(hooks_.made(*cgroups_, state_.init));
+  }
   ct_.reporter.step("restore.held");
   if (hooks_.held) VZ_TRY(hooks_.held());
   ct_.reporter.step("restore.token");
@@ -226,7 +232,10 @@ Result<> Restore::run() {
   state_.native_quota = plan_.access.sandbox.quota == QuotaCalls::native;
   state_.layout = layout_name(VZ_TRY(private_layout(ct_.private_path)));
   CriuRestore request;
-  request.images_fd = dump_.images.get();
+  UniqueFd other_images;
+  if (!hooks_.images.empty())
+    other_images = VZ_TRY(open_file(hooks_.images, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  request.images_fd = other_images ? other_images.get() : dump_.images.get();
   request.pid_file = restored_pid_file(ct_.host, ct_.id);
   auto place = VZ_TRY(make_place(std::move(root), &request));
   cgroups_ = VZ_TRY(make_cgroups());

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,15 @@ class MigrateTest(vzhost.HostTest):
 
     def check_data(self, ctid, expected):
         self.assertEqual(self.b.vzctl("exec2", ctid, "md5sum /data | cut -d' ' -f1", check=0).out.strip(), expected)
+
+    def worker(self, ctid, *arguments, name="dirty_worker"):
+        program = self.b.work / name
+        source = pathlib.Path(vzhost.__file__).parent / f"{name}.c"
+        run(["gcc", "-O2", "-static", "-pthread", "-o", program, source], check=0)
+        vzctl("start", ctid, check=0)
+        vzctl("exec", ctid, "cat >/worker; chmod 755 /worker", stdin=program.read_bytes(), check=0)
+        self.inside(ctid, f"/worker {' '.join(map(str, arguments))} >/log 2>&1 </dev/null &")
+        vzhost.wait_for(lambda: "ok" in self.inside(ctid, "cat /log"), what="the worker")
 
 
 class Moves(MigrateTest):
@@ -490,14 +500,6 @@ class Memory(LiveTest):
         super().setUp()
         large_pipes(self)
 
-    def worker(self, ctid, mib, rate):
-        program = self.b.work / "dirty_worker"
-        run(["gcc", "-O2", "-static", "-o", program, pathlib.Path(vzhost.__file__).parent / "dirty_worker.c"], check=0)
-        vzctl("start", ctid, check=0)
-        vzctl("exec", ctid, "cat >/worker; chmod 755 /worker", stdin=program.read_bytes(), check=0)
-        self.inside(ctid, f"/worker {mib} {rate} >/log 2>&1 </dev/null &")
-        vzhost.wait_for(lambda: "ok" in self.inside(ctid, "cat /log"), what="the worker")
-
     def checks(self, call, ctid):
         return int(call("exec2", ctid, "tail -n 1 /log", check=0).out.split()[1])
 
@@ -509,13 +511,20 @@ class Memory(LiveTest):
         self.assertNotIn("wrong", call("exec2", ctid, "cat /log", check=0).out)
 
     def test_no_page_is_an_old_one(self):
+        self.there_and_back()
+
+    def test_memory_that_is_put_into_place_late(self):
+        self.there_and_back("--lazy")
+
+    def there_and_back(self, *more):
         mib = 96
         ctid = self.make("--ram", "256M", "--swap", "0", diskspace="256M")
         self.worker(ctid, mib, 20)
         for call, there, options in ((vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
                                      (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])):
-            report = call("migrate", ctid, *options, "--live", "--json", check=0).json()
+            report = call("migrate", ctid, *options, "--live", "--json", *more, check=0).json()
             passes = [p for p in report["passes"] if p["kind"] == "memory"]
+            self.assertGreaterEqual(report["lazy_bytes"], mib * MIB) if more else self.assertEqual(report["lazy_bytes"], 0)
             self.assertGreaterEqual(len(passes), 2, report)
             self.assertGreaterEqual(passes[0]["sent"], mib * MIB)
             self.assertEqual([p["stopped"] for p in passes], [False] * (len(passes) - 1) + [True])
@@ -524,6 +533,78 @@ class Memory(LiveTest):
             print(f"# stopped for {report['down_milliseconds']} ms; memory: {[p['sent'] >> 20 for p in passes]} MiB", flush=True)
             self.all_checked(there, ctid, mib)
         self.assertHere(ctid, running=True)
+
+    def test_all_that_can_be_done_with_memory_that_is_late(self):
+        """It forks, moves, gives back, maps anew and lets the kernel read what has not come yet."""
+        ctid = self.make("--ram", "512M", "--swap", "0", diskspace="256M")
+        self.worker(ctid, 128, name="late_worker")
+        ways = [(vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
+                (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])]
+        late = 0
+        for i in range(16):
+            call, there, options = ways[i % 2]
+            report = call("migrate", ctid, *options, "--live", "--lazy", "--json", check=0).json()
+            before = self.checks(there, ctid)
+            vzhost.wait_for(lambda: self.checks(there, ctid) > before + 1000, what="more rounds", timeout=60)
+            self.assertNotIn("wrong", there("exec2", ctid, "cat /log", check=0).out)
+            # When it has a child in this moment, which has all of its memory, nothing is.
+            late += report["lazy_bytes"] > 8 * MIB
+            if late == 3:
+                return
+        self.fail("memory was not late")
+
+    def placer(self):
+        """Of two that have the memory's descriptor the one who is the other's parent: it, or None."""
+        have = {}
+        for task in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if b"agent" in (task / "cmdline").read_bytes().split(b"\0") and \
+                   any("userfaultfd" in os.readlink(fd) for fd in (task / "fd").iterdir()):
+                    have[int(task.name)] = int((task / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                pass
+        return next((parent for parent in have.values() if parent in have), None)
+
+    def stopped_placer(self, ctid):
+        """Moves it, and stops who places its memory while some is missing: its number, or None when it was faster."""
+        trace = self.b.work / "trace"
+        trace.write_text("")
+        result = []
+        transport = self.b.transport(VZ_FAULT_TRACE=trace)
+        move = threading.Thread(target=lambda: result.append(self.migrate(ctid, "--live", "--lazy", transport=transport)))
+        move.start()
+        try:
+            vzhost.wait_for(lambda: "restore.held" in trace.read_text() or result, what="a container that is held", timeout=60, step=0.001)
+            placer = self.placer()
+            if placer:
+                os.kill(placer, signal.SIGSTOP)
+        finally:
+            move.join()
+        self.assertRc(result[0], 0)
+        return placer
+
+    def test_the_one_who_puts_it_into_place_is_killed(self):
+        """What is missing must not be taken for zeros: the container ends."""
+        ctid = self.make("--ram", "512M", "--swap", "0", diskspace="256M")
+        self.worker(ctid, 384, 20)
+        for _ in range(5):
+            placer = self.stopped_placer(ctid)
+            if placer:
+                break
+            self.b.vzctl("migrate", ctid, "a", "--live", "--transport", self.b.back(), check=0)
+        else:
+            self.fail("it was always done already")
+        try:
+            self.assertThere(ctid, running=True)
+            # Nobody may save what is not all there.
+            waiting = subprocess.Popen([*self.b.enter(), VZCTL, "suspend", str(ctid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.assertRaises(subprocess.TimeoutExpired, waiting.wait, 2)
+        finally:
+            os.kill(placer, signal.SIGKILL)
+        self.assertNotEqual(waiting.wait(), 0)
+        vzhost.wait_for(lambda: "down" in self.b.vzctl("status", ctid, check=0).out, what="the end of the container")
+        self.b.vzctl("start", ctid, check=0)
+        self.assertNotIn("wrong", self.b.vzctl("exec2", ctid, "cat /log", check=0).out)
 
     def test_it_goes_on_here_when_the_other_host_fails(self):
         ctid = self.make("--ram", "256M", "--swap", "0", diskspace="256M")
@@ -574,6 +655,9 @@ class Refusals(MigrateTest):
         self.refused(ctid, 172, f"lacks {lost}", running=True, options=["--live", "--check-only"])
         self.migrate(ctid, "--check-only", check=0)
         run([*self.b.enter(), "umount", "/proc/cpuinfo"], check=0)
+        run([*self.b.enter(), "mount", "--bind", "/dev/null", "/dev/userfaultfd"], check=0)
+        self.refused(ctid, 172, "late", "without --lazy", running=True, options=["--live", "--lazy"])
+        self.migrate(ctid, "--live", "--check-only", check=0)
         self.there("/proc/meminfo", lambda text: re.sub(r"(MemAvailable|SwapFree): *[0-9]+", r"\1: 16", text))
         self.refused(ctid, 6, "are free there", running=True, options=["--live"])
         self.migrate(ctid, "--live", "--force", "--check-only", check=0)
@@ -632,6 +716,7 @@ class Refusals(MigrateTest):
         for value in ("0", "x", "-1", "999999999"):
             self.assertRc(self.migrate(ctid, "--live", "--max-downtime", value), 21)
         self.assertRc(self.migrate(ctid, "--remove-area", "maybe"), 21)
+        self.assertRc(self.migrate(ctid, "--lazy"), 20)
         for option, value in (("--bandwidth", "fast"), ("--bandwidth", "-1"), ("--compress", "sometimes"), ("--compress", "")):
             wrong = self.migrate(ctid, option, value)
             self.assertRc(wrong, 21)
@@ -657,11 +742,20 @@ class Refusals(MigrateTest):
 class Kills(MigrateTest):
     """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
+    def busy(self, *options):
+        """A container that runs; with --lazy one with memory that is worth it."""
+        lazy = "--lazy" in options
+        ctid = self.make(*(["--ram", "128M", "--swap", "0"] if lazy else []))
+        if lazy:
+            self.worker(ctid, 40, 5)
+        else:
+            vzctl("start", ctid, check=0)
+        return ctid
+
     def steps(self, side, *options):
         trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
         self.addCleanup(trace.unlink, missing_ok=True)
-        ctid = self.make()
-        vzctl("start", ctid, check=0)
+        ctid = self.busy(*options)
         environment = {"VZ_FAULT_TRACE": str(trace)}
         if side == "source":
             self.migrate(ctid, *options, check=0, env=environment)
@@ -669,6 +763,8 @@ class Kills(MigrateTest):
             self.migrate(ctid, *options, check=0, transport=self.b.transport(**environment))
         out = vzhost.numbered(trace.read_text().split())
         self.assertGreater(len(out), 8, out)
+        if "--lazy" in options and side == "destination":
+            self.assertIn("restore.made", " ".join(out), "nothing was late")
         # About 40 a side, four seconds each.
         return vzhost.some_steps(out, 10 if options else 4)
 
@@ -700,6 +796,7 @@ class Kills(MigrateTest):
         self.assertEqual(len(owner), 1, (owner, left))
         call = vzctl if owner == ["a"] else self.b.vzctl
         self.assertEqual(call("exec2", ctid, "md5sum /data | cut -d' ' -f1", check=0).out.strip(), md5)
+        self.assertNotIn("wrong", call("exec2", ctid, "cat /log 2>/dev/null", check=None).out)
         if owner == ["a"]:  # and it can be tried again
             self.migrate(ctid, check=0)
             self.check_data(ctid, md5)
@@ -707,8 +804,7 @@ class Kills(MigrateTest):
     def killed_at_every_step(self, side, *options):
         for step in self.steps(side, *options):
             with self.subTest(step=step):
-                ctid = self.make()
-                vzctl("start", ctid, check=0)
+                ctid = self.busy(*options)
                 self.inside(ctid, "dd if=/dev/urandom of=/data bs=64k count=3 2>/dev/null; sync")
                 md5 = self.inside(ctid, "md5sum /data").split()[0]
                 if side == "source":
@@ -733,6 +829,11 @@ class Kills(MigrateTest):
     def test_the_destination_is_killed_live(self):
         vzhost.need("criu")
         self.killed_at_every_step("destination", "--live")
+
+    def test_the_destination_is_killed_live_and_lazy(self):
+        vzhost.need("criu")
+        large_pipes(self)
+        self.killed_at_every_step("destination", "--live", "--lazy")
 
     def test_the_source_is_killed_on_shared_storage(self):
         vzhost.need("criu")

@@ -73,7 +73,7 @@ def vztmpl(*args, **kw):
     return run([BIN / "vztmpl", *args], **kw)
 
 
-def wait_for(condition, timeout=30, what="condition"):
+def wait_for(condition, timeout=30, what="condition", step=0.02):
     """Polls a condition that no event announces; its value when true. Fails with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -82,7 +82,7 @@ def wait_for(condition, timeout=30, what="condition"):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"timed out after {timeout} s: {what}")
-        time.sleep(0.02)
+        time.sleep(step)
 
 
 def cgroups(ctid, name=""):

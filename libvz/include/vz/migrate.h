@@ -20,8 +20,9 @@ struct MigrateOptions {
   bool keep_source = false;            // the stopped container stays here, renamed to *.migrated
   bool check_only = false;             // all checks, nothing is changed
   bool live = false;                   // with its memory and connections, by a checkpoint
-  bool force = false;            // neither limits, processor nor free memory of the other host are a reason to refuse
-  std::uint64_t max_passes = 4;  // copies of what changed, before the container is stopped
+  bool late = false;   // live: processes run there before all of their memory is in its place (Linux 6.1 there)
+  bool force = false;  // neither limits, processor nor free memory of the other host are a reason to refuse
+  std::uint64_t max_passes = 4;         // copies of what changed, before the container is stopped
   std::uint64_t max_downtime_ms = 300;  // live: memory is sent ahead until about so much is left
   // Bytes per second on the wire as long as nobody waits, as --iolimit has it ("10M"); "", "0": no limit.
   std::string bandwidth;
@@ -44,6 +45,7 @@ struct MigrateReport {
   std::uint64_t carried = 0;  // bytes that they were before they were compressed
   std::uint64_t down_ms = 0;  // from the request to stop until it was started there
   std::uint64_t total_ms = 0;
+  std::uint64_t late = 0;          // live: bytes of memory that came into their place when it ran already
   std::uint64_t kept_packets = 0;  // live: sent to it meanwhile, and given to it when it went on
   bool shared = false;             // both hosts have its private area: it was not copied
   bool started = false;            // it runs there
