@@ -5,7 +5,7 @@
 Two nodes and a client are namespaces of this machine (tests/support/{node,segment}.py). In turn with each move the same
 container is suspended and resumed on its node, which is what CRIU alone does (dump to a disk, restore from it): the peer.
 
-    VZ_BUILD=DIR bench/migration.py [--runs N] [--json FILE] [CASE...]
+    VZ_BUILD=DIR bench/migration.py [--runs N] [--lazy] [--json FILE] [CASE...]
 
 Cases: small (one program), systemd (Debian with its services and a web server), 256 and 1024 (MiB, written at 20 MiB/s).
 
@@ -40,7 +40,6 @@ from vzhost import run, vzctl  # noqa: E402
 CTID = 1_900_000_001
 ADDRESS = segment.PREFIX + "60"
 CASES = {"small": ("busybox", 0, 0), "systemd": ("debian", 0, 0), "256": ("busybox", 256, 20), "1024": ("busybox", 1024, 20)}
-
 
 SLOW = """
 import os, sys, time
@@ -98,10 +97,11 @@ class Bench:
         talker.look()
         return out, talker.longest * 1000
 
-    def case(self, template, mib, rate, runs):
+    def case(self, template, mib, rate, runs, lazy=False):
         self.start(template, mib, rate)
         talker = self.segment.talker(ADDRESS)
-        rows = {"stopped": [], "client": [], "peer client": [], "total": [], "sent": []}
+        rows = {"stopped": [], "client": [], "peer client": [], "total": [], "sent": [], "placed": []}
+        more = ["--lazy"] if lazy else []
         for _ in range(runs):
             _, waited = self.pause_of(talker, lambda: [vzctl("suspend", CTID, check=0, timeout=300),
                                                        vzctl("resume", CTID, check=0, timeout=300)])
@@ -109,11 +109,12 @@ class Bench:
             for call, options in ((vzctl, ("b", "--transport", self.node.transport())),
                                   (self.node.vzctl, ("a", "--transport", self.node.back()))):
                 report, waited = self.pause_of(
-                    talker, lambda: call("migrate", CTID, *options, "--live", "--json", check=0, timeout=600).json())
+                    talker, lambda: call("migrate", CTID, *options, "--live", *more, "--json", check=0, timeout=600).json())
                 rows["stopped"].append(report["down_milliseconds"])
                 rows["client"].append(waited)
                 rows["total"].append(report["total_milliseconds"])
                 rows["sent"].append(sum(p["sent"] for p in report["passes"] if p["kind"] != "disk") / (1 << 20))
+                rows["placed"].append(report["lazy_bytes"] / (1 << 20))
         if mib and "wrong" in vzctl("exec", CTID, "cat /log", check=0).out:
             raise SystemExit("a page was wrong")
         talker.end()
@@ -191,7 +192,7 @@ def print_case(name, rows):
         return f"{statistics.median(rows[key]):.0f} / {max(rows[key]):.0f}"
     ratio = statistics.median(rows["client"]) / statistics.median(rows["peer client"])
     print(f"{name:10} {ratio:5.2f}x {cell('stopped'):>14} {cell('client'):>14} {cell('peer client'):>16} "
-          f"{statistics.median(rows['total']):8.0f} {statistics.median(rows['sent']):14.0f}", flush=True)
+          f"{statistics.median(rows['total']):8.0f} {statistics.median(rows['sent']):14.0f} {statistics.median(rows['placed']):10.0f}", flush=True)
 
 
 def print_link(rows, megabytes):
@@ -204,6 +205,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="each is one suspend and resume, and two moves")
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--lazy", action="store_true", help="move with --lazy")
     parser.add_argument("--runc", action="store_true")
     parser.add_argument("--link", type=float, metavar="MBS")
     parser.add_argument("cases", nargs="*", choices=[[], *CASES])
@@ -224,9 +226,9 @@ def main():
                     print_runc(name, results[name])
             else:
                 print(f"{'case':10} {'ratio':>6} {'stands still':>14} {'client waits':>14} {'suspend+resume':>16} {'in all':>8} "
-                      f"{'MiB of memory':>14}")
+                      f"{'MiB of memory':>14} {'of it late':>10}")
                 for name in options.cases or CASES:
-                    results[name] = bench.case(*CASES[name], options.runs)
+                    results[name] = bench.case(*CASES[name], options.runs, options.lazy)
                     print_case(name, results[name])
     finally:
         vzhost.leave_private_host()
