@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "libvz/container/dump.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -38,7 +39,9 @@ Result<DumpFile> hash_file(int dir, const std::string& name) {
   XXH3_state_t state;
   (void)XXH3_64bits_reset(&state);
   for (std::uint64_t at = 0; at < out.size;) {
-    auto piece = VZ_TRY(read_at(fd.get(), at, kPiece));
+    // Most files are small, there is one for each connection, and a container waits.
+    auto piece =
+        VZ_TRY(read_at(fd.get(), at, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, out.size - at))));
     if (piece.empty()) return fail(Code::io, name + " became shorter while it was read");
     (void)XXH3_64bits_update(&state, piece.data(), piece.size());
     at += piece.size();

@@ -34,12 +34,15 @@ std::string image_name(const std::string& file) { return fmt::format("{}/{}", kD
 Result<std::uint64_t> send_file(FrameChannel& channel, int dir, const std::string& name, const std::string& as) {
   UniqueFd fd = VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   VZ_TRY(channel.send(kFile, as));
-  for (std::uint64_t at = 0;;) {
-    auto piece = VZ_TRY(read_at(fd.get(), at, kPiece));
-    if (piece.empty()) return at;
+  const auto size = VZ_TRY(file_size(fd.get()));
+  std::uint64_t at = 0;
+  while (at < size) {
+    auto piece = VZ_TRY(read_at(fd.get(), at, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - at))));
+    if (piece.empty()) break;  // shorter now: the other end sees that
     VZ_TRY(channel.send(kBytes, piece));
     at += piece.size();
   }
+  return at;
 }
 
 // The dump's own layout: the manifest, and below `images` what CRIU wrote, which it opens as the container's root.

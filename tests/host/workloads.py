@@ -19,7 +19,7 @@ from vzhost import vzctl
 
 ADDRESS = segment.PREFIX + "70"
 CLIENTS = pathlib.Path(servers.__file__).with_name("clients.py")
-CONNECTIONS = 500
+CONNECTIONS = 2000
 TIMER = """
 cat >/etc/systemd/system/tick.service <<END
 [Service]
@@ -145,16 +145,17 @@ class Workloads(vzhost.HostTest):
         clients = self.clients()
         call, other, there = vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]
         back = ["a", "--transport", self.b.back()]
-        for _ in range(2 * int(os.environ.get("VZ_TEST_ROUNDS", "1"))):
+        for i in range(2 * int(os.environ.get("VZ_TEST_ROUNDS", "1"))):
+            lazy = ["--lazy"] if i % 4 in (1, 2) else []
             ticks = self.ticks(call, ctid)
             for client in clients:
                 client.longest = 0.0
-            report = call("migrate", ctid, *there, "--live", "--json", check=0, timeout=300).json()
+            report = call("migrate", ctid, *there, "--live", *lazy, "--json", check=0, timeout=300).json()
             call, other, there, back = other, call, back, there
             self.assertEqual((report["mode"], report["started"]), ("live", True))
             self.goes_on(call, ctid, clients, ticks)
             waits = ", ".join(f"{c.kind} {c.longest * 1000:.0f}" for c in clients)
-            print(f"# stopped for {report['down_milliseconds']} ms; the longest waits: {waits} ms", flush=True)
+            print(f"# stopped for {report['down_milliseconds']} ms, {report['lazy_bytes'] >> 20} MiB late; the longest waits: {waits} ms", flush=True)
         for client in clients:
             self.assertEqual(client.finish(), 0, client.kind)
         self.units_work(call, ctid)
