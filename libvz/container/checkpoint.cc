@@ -17,6 +17,7 @@
 #include "libvz/container/precheck.h"
 #include "libvz/container/stop_steps.h"
 #include "libvz/container/vswap_policy.h"
+#include "libvz/kernel/cgroup_tree.h"
 #include "libvz/kernel/clock.h"
 #include "libvz/kernel/console.h"
 #include "libvz/kernel/criu_executables.h"
@@ -240,6 +241,8 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   request.images_fd = dir.get();
   request.external = manifest.external;
   request.pid = state_.init.pid;
+  const auto groups = VZ_TRY(read_file(fmt::format("/proc/{}/cgroup", state_.init.pid)));
+  request.hierarchies = own_hierarchies(groups, ct_.id);
   request.freeze_cgroup = running_.cgroups.freeze_path();
   request.leave_running = !then_kill;
   request.without_memory = hooks_.memory_sent;

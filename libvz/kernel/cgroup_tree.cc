@@ -36,6 +36,17 @@ bool nothing_to_list(const Error& e) {
 std::string scope_name(Ctid id) { return "vz-" + id.str() + ".scope"; }
 std::string scope_path(Ctid id) { return std::string(kSlice) + "/" + scope_name(id); }
 
+std::vector<std::string> own_hierarchies(std::string_view proc_cgroup, Ctid id) {
+  const std::string own = "/" + scope_path(id) + "/";
+  std::vector<std::string> out;
+  for (const auto& line : split(proc_cgroup, '\n')) {
+    const auto names = line.find(':'), path = names == line.npos ? names : line.find(':', names + 1);
+    if (path != line.npos && (line.substr(path + 1) + "/").find(own) != line.npos)
+      out.push_back(line.substr(names + 1, path - names - 1));
+  }
+  return out;
+}
+
 std::vector<Hierarchy> hierarchies(const CgroupHost& host) {
   std::vector<Hierarchy> out;
   // First, because what hangs on it (CLONE_INTO_CGROUP, cgroup.kill) is what we rely on most.

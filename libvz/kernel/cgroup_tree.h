@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sys/types.h>
@@ -17,6 +18,9 @@ namespace vz {
 inline constexpr const char* kSlice = "vz.slice";
 std::string scope_name(Ctid id);  // "vz-101.scope"
 std::string scope_path(Ctid id);  // "vz.slice/vz-101.scope"
+// Of /proc/PID/cgroup of a process of the container, the hierarchies in which it has groups of its own, by the names
+// they have there: "pids", "cpu,cpuacct", "name=systemd", "" of cgroup2. In others it is where its vzctl was.
+std::vector<std::string> own_hierarchies(std::string_view proc_cgroup, Ctid id);
 
 // One mounted hierarchy that holds a container's groups; v1 controllers may share one.
 struct Hierarchy {

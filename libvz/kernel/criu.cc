@@ -93,6 +93,7 @@ criu_rpc::Options dump_options(const CriuDump& request, const char* log) {
   o.set_pid(request.pid);
   o.set_timeout(kSeizeTimeout);
   o.set_tcp_skip_in_flight(true);
+  for (const auto& name : request.hierarchies) o.add_cgroup_dump_controller(name);
   if (request.leave_running) o.set_leave_running(true);
   if (!request.freeze_cgroup.empty()) o.set_freeze_cgroup(request.freeze_cgroup);
   if (request.without_memory) o.set_lazy_pages(true);

@@ -17,7 +17,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import vzhost
 import segment
-from node import VZCTL, Node, large_pipes
+from node import VZCTL, Node, hierarchies, large_pipes
 from vzhost import run, vzctl
 
 MIB = 1 << 20
@@ -260,6 +260,18 @@ class Live(LiveTest):
         self.b.vzctl("migrate", ctid, "a", "--online", "--transport", self.b.back(), check=0)
         self.assertHere(ctid, running=True)
         self.goes_on(vzctl, ctid, before)
+
+    def test_the_hosts_own_groups_do_not_come_along(self):
+        """Where vz keeps no groups, on cgroup v1, it is in its host's root, below which all others are."""
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        self.start_program(ctid)
+        groups = [top / f"vz-others-{os.getpid()}" for top in hierarchies()]
+        for group in groups:
+            group.mkdir()
+            self.addCleanup(group.rmdir)
+        self.migrate(ctid, "--live", check=0)
+        for top in self.b.groups:
+            self.assertEqual([*top.rglob(groups[0].name)], [])
 
     def test_a_suspended_one_stays_suspended(self):
         ctid = self.make("--ram", "64M", "--swap", "0")

@@ -78,6 +78,16 @@ TEST(CgroupHost, KnowsTheRestOfTheHost) {
 
 TEST(CgroupHost, FailsWithoutProc) { EXPECT_FALSE(CgroupHost::probe(data("no-such-host"))); }
 
+TEST(CgroupTree, OwnHierarchies) {
+  const auto of = [](const char* text) { return own_hierarchies(text, Ctid(101)); };
+  EXPECT_EQ(of("9:name=systemd:/vz.slice/vz-101.scope/ct\n8:cpu,cpuacct:/vz.slice/vz-101.scope/ct\n7:devices:/\n"
+               "6:freezer:/user.slice/vz-101.scope\n5:pids:/node/vz.slice/vz-101.scope\n"
+               "4:memory:/vz.slice/vz-1010.scope/ct\n0::/vz.slice/vz-101.scope/ct/ns/init.scope\n"),
+            (std::vector<std::string>{"name=systemd", "cpu,cpuacct", "pids", ""}));
+  EXPECT_TRUE(of("").empty());
+  EXPECT_TRUE(of("nonsense\n5\n:\n").empty());
+}
+
 TEST(CgroupHost, SharedHierarchiesAreUsedOnce) {
   auto host = CgroupHost::probe(data("host-systemd-hybrid"));
   ASSERT_TRUE(host);
