@@ -338,6 +338,46 @@ class Live(LiveTest):
         self.goes_on(vzctl, ctid, before)
 
 
+class OtherTransports(LiveTest):
+    """Where ssh's encryption is not wanted, or not fast enough: any command that carries bytes, as migration.rst says."""
+
+    def listen(self, socat):
+        port = 20000 + os.getpid() % 20000
+        server = subprocess.Popen([*self.b.enter(), "socat", f"{socat.format(port=port)},reuseaddr", f"EXEC:{VZCTL} agent"],
+                                  stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (server.kill(), server.wait()))
+        listens = f":{port:04X} 00000000:0000 0A"
+        vzhost.wait_for(lambda: listens in run([*self.b.enter(), "cat", "/proc/net/tcp"], check=0).out, what="the listener")
+        return port
+
+    def arrives(self, transport):
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        self.migrate(ctid, "--live", transport=f"nsenter -t {self.b.holder.pid} -n {transport}", check=0)
+        self.assertThere(ctid, running=True)
+        self.goes_on(self.b.vzctl, ctid, before)
+
+    def test_plain(self):
+        port = self.listen("TCP-LISTEN:{port},bind=127.0.0.1")
+        self.arrives(f"socat - TCP:127.0.0.1:{port}")
+
+    def test_tls(self):
+        """Each side shows a certificate, and knows the other's."""
+        for name in ("a", "b"):
+            run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                 "-keyout", self.b.work / f"{name}.key", "-out", self.b.work / f"{name}.crt"], check=0)
+            (self.b.work / f"{name}.pem").write_bytes(b"".join((self.b.work / f"{name}.{kind}").read_bytes() for kind in ("key", "crt")))
+        port = self.listen(f"OPENSSL-LISTEN:{{port}},bind=127.0.0.1,cert={self.b.work}/b.pem,cafile={self.b.work}/a.crt")
+        to = f"socat - OPENSSL:127.0.0.1:{port},commonname=b,cafile={self.b.work}/b.crt,cert={self.b.work}"
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        vzctl("start", ctid, check=0)
+        stranger = self.migrate(ctid, "--live", transport=f"nsenter -t {self.b.holder.pid} -n {to}/b.pem")
+        self.assertRc(stranger, 173)
+        self.assertHere(ctid, running=True)
+        port = self.listen(f"OPENSSL-LISTEN:{{port}},bind=127.0.0.1,cert={self.b.work}/b.pem,cafile={self.b.work}/a.crt")
+        self.arrives(f"{to}/a.pem")
+
+
 class SharedStorage(LiveTest):
     """The private area is on storage that both hosts have, at the same path: it stays where it is."""
 
