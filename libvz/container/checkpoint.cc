@@ -86,7 +86,8 @@ class Checkpoint {
   Result<> make_room();
   Result<> freeze();
   Result<> write_dump(bool then_kill);
-  Result<> on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest);
+  Result<> on_notification(CriuNotification& n, const Criu& criu, const UniqueFd& dir, DumpManifest& manifest);
+  Result<> hold_still(const Criu& criu);
   Result<DumpManifest> manifest_for(const CriuProgram& program);
   Result<> begin(DumpManifest& manifest);
   Result<bool> has_one_network();
@@ -185,12 +186,26 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
   return hooks_.frozen ? hooks_.frozen() : Result<>();
 }
 
+// CRIU has thawed it for its work, and is all that keeps it from running: if CRIU was killed while another host gets
+// the container, it would run here again. A task that a tracer has stopped counts as frozen in cgroup v2 (ptrace_stop()
+// in kernel/signal.c), so this is done in an instant; let go, whoever does it, it meets the freezer before it returns
+// to its program, and SIGKILL ends it there. v1's freezer would keep CRIU from that: without v2 all is as CRIU left it.
+Result<> Checkpoint::hold_still(const Criu& criu) {
+  ct_.reporter.step("suspend.still");
+  VZ_TRY(running_.cgroups.freeze(true));
+  // In this order: it was held all the time.
+  return criu.alive() ? Result<>() : fail(Code::checkpoint, "CRIU ended before its time");
+}
+
 // The dump is complete, the processes still there: what makes it valid happens now.
-Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& dir, DumpManifest& manifest) {
+Result<> Checkpoint::on_notification(CriuNotification& n, const Criu& criu, const UniqueFd& dir,
+                                     DumpManifest& manifest) {
   ct_.reporter.step("suspend.criu." + n.name);
   if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
   if (n.name == "pre-dump") return begin(manifest);
   if (n.name != "post-dump") return {};
+  const bool still = hooks_.dumped && running_.cgroups.frozen_can_die();
+  if (still) VZ_TRY(hold_still(criu));
   if (netns_) {
     manifest.network = VZ_TRY(network_.get());
     if (!manifest.network) return fail(network_changed());
@@ -204,6 +219,8 @@ Result<> Checkpoint::on_notification(const CriuNotification& n, const UniqueFd& 
   VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
   VZ_TRY(hooks_.dumped(manifest.token));
   given_away_ = true;
+  // After CRIU has been told: if we die then, it still ends the container, and does not unlock its network.
+  if (still) n.then = hooks_.given_away;
   return {};
 }
 
@@ -252,7 +269,7 @@ Result<> Checkpoint::write_dump(bool then_kill) {
   auto criu = VZ_TRY(Criu::spawn(*program_, {work_dir, {}}));
   state_.criu = VZ_TRY(criu.process());
   VZ_TRY(save("suspending"));
-  return criu.dump(request, [&](CriuNotification& n) { return on_notification(n, dir, manifest); });
+  return criu.dump(request, [&](CriuNotification& n) { return on_notification(n, criu, dir, manifest); });
 }
 
 Result<> Checkpoint::dump(bool then_kill, const char* phase) {

@@ -5,6 +5,7 @@
 // its processes here ended. On storage that both hosts have, nothing is copied: stopped or suspended here, it goes on
 // there.
 #include <algorithm>
+#include <future>
 #include <optional>
 #include <utility>
 
@@ -173,14 +174,6 @@ Result<> copy_image(Outgoing& out, FrameChannel& channel, ImageSender& sender, M
   return {};
 }
 
-// To a request whose data were sent after it.
-Result<> expect_answer(FrameChannel& channel) {
-  Frame last = VZ_TRY(channel.receive());
-  if (last.type == kError) return fail(decode_error(last.payload, channel.peer()));
-  if (last.type != kAnswer) return fail(Code::bad_value, channel.peer() + " answers with something else");
-  return {};
-}
-
 // One pass; the answer comes when the other end has written everything.
 Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
   const auto began = now_ms();
@@ -192,7 +185,7 @@ Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender*
     VZ_TRY(copy_image(out, channel, *sender, pass));
   else
     VZ_TRY(copy_files(out, channel, pass));
-  VZ_TRY(expect_answer(channel));
+  VZ_TRY(receive_answer(channel, "pass"));
   pass.took_ms = now_ms() - began;
   out.report.passes.push_back(pass);
   out.ct.reporter.info(fmt::format("Pass {}: {} MiB read, {} MiB sent, {} ms{}", out.report.passes.size(),
@@ -225,7 +218,7 @@ Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   MigratePass pass;
   pass.kind = "dump";
   pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
-  VZ_TRY(expect_answer(channel));
+  VZ_TRY(receive_answer(channel, "dump"));
   pass.took_ms = now_ms() - began;
   pass.frozen = true;
   out.report.passes.push_back(pass);
@@ -246,7 +239,7 @@ Result<MigratePass> send_memory(Outgoing& out, FrameChannel& channel, MemorySend
   };
   pass.sent = frozen ? VZ_TRY(memory.send_rest(channel)) : VZ_TRY(memory.send(channel, go_on));
   pass.read = pass.sent;
-  VZ_TRY(expect_answer(channel));
+  VZ_TRY(receive_answer(channel, "memory"));
   pass.took_ms = now_ms() - began;
   out.report.passes.push_back(pass);
   out.ct.reporter.info(
@@ -351,9 +344,14 @@ Result<> take_returned(Context& ct, FrameChannel& channel, MigrationJournal jour
 
 using HandedOver = Result<MigrationMessage>;
 
+MigrationMessage go_request(const Context& ct, const MigrationJournal& journal) {
+  return {"go", {{"ctid", ct.id.str()}, {"session", journal.session}}};
+}
+
 // After the commit only the other host may run it. Asked again, it does what is left to do.
 HandedOver say_go(const Context& ct, FrameChannel& channel, const MigrationJournal& journal) {
-  return ask(channel, {"go", {{"ctid", ct.id.str()}, {"session", journal.session}}});
+  ct.reporter.step("migrate.go");
+  return ask(channel, go_request(ct, journal));
 }
 
 Result<> hand_over(Context& ct, FrameChannel& channel, MigrationJournal journal, HandedOver done, bool* started) {
@@ -376,6 +374,37 @@ HandedOver move_stopped(Outgoing& out, FrameChannel& channel) {
   return handed;
 }
 
+// The same, with something to do between the word and its answer.
+class Go {
+ public:
+  Go(Outgoing& out, FrameChannel& channel) : out_(out), channel_(channel) {}
+
+  void say() {
+    // The other host begins now, and not when this one has made a thread.
+    out_.ct.reporter.step("migrate.go");
+    sent_.emplace(send_request(channel_, go_request(out_.ct, out_.journal)));
+    if (*sent_) answer_ = std::async(std::launch::async, [this] { return wait(); });
+    out_.ct.reporter.step("migrate.going");
+  }
+  HandedOver take() {
+    if (!sent_) say();
+    if (!*sent_) return fail(std::move(*sent_).error());
+    return answer_.get();
+  }
+
+ private:
+  HandedOver wait() {
+    auto answer = receive_answer(channel_, "go");
+    out_.report.down_ms = now_ms() - out_.stopped_at;
+    return answer;
+  }
+
+  Outgoing& out_;
+  FrameChannel& channel_;
+  std::optional<Result<>> sent_;
+  std::future<HandedOver> answer_;
+};
+
 // Its packets were sent to the other host in the meantime.
 void announce_here(const Context& ct) {
   auto running = open_running(ct.host, ct.id);
@@ -387,6 +416,7 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
   MemorySender memory(running.cgroups);
+  Go go(out, channel);
   std::optional<HandedOver> handed;
   CheckpointHooks hooks;
   hooks.durable = false;  // it is good as long as this host is, and of use only if the other one dies now
@@ -408,18 +438,15 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
     };
   }
   hooks.dumped = [&](const std::string& token) { return send_rest(out, channel, "restore", token); };
-  hooks.ended = [&] {
-    handed.emplace(say_go(out.ct, channel, out.journal));
-    out.report.down_ms = now_ms() - out.stopped_at;
-  };
+  hooks.given_away = [&] { go.say(); };
+  hooks.ended = [&] { handed.emplace(go.take()); };
   auto gone = checkpoint_locked(out.ct, {}, hooks);
   if (out.journal.phase != "committed") {
     announce_here(out.ct);
     return fail(std::move(gone).error());
   }
   if (!gone) out.ct.reporter.warn("Warning: what it left here: " + gone.error().message());
-  if (!handed) handed.emplace(say_go(out.ct, channel, out.journal));
-  return *std::move(handed);
+  return handed ? *std::move(handed) : go.take();
 }
 
 // After the other host has looked for our mark.

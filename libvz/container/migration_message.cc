@@ -69,14 +69,22 @@ Error decode_error(std::string_view text, const std::string& peer) {
       .with_hint(shown(json, "hint"));
 }
 
-Result<MigrationMessage> ask(FrameChannel& channel, const MigrationMessage& request) {
-  VZ_TRY(channel.send(kRequest, encode(request)));
+Result<> send_request(FrameChannel& channel, const MigrationMessage& request) {
+  return channel.send(kRequest, encode(request));
+}
+
+Result<MigrationMessage> receive_answer(FrameChannel& channel, const std::string& name) {
   Frame frame = VZ_TRY(channel.receive());
   if (frame.type == kError) return fail(decode_error(frame.payload, channel.peer()));
   if (frame.type != kAnswer)
     return fail(Code::bad_value,
-                fmt::format("{} answers {} with a frame of type {}", channel.peer(), request.name, frame.type));
+                fmt::format("{} answers {} with a frame of type {}", channel.peer(), name, frame.type));
   return decode_message(frame.payload);
+}
+
+Result<MigrationMessage> ask(FrameChannel& channel, const MigrationMessage& request) {
+  VZ_TRY(send_request(channel, request));
+  return receive_answer(channel, request.name);
 }
 
 Result<> answer(FrameChannel& channel, const MigrationMessage& message) {

@@ -44,6 +44,9 @@ Error decode_error(std::string_view text, const std::string& peer);
 
 // Sends a request and waits for its answer; an error of the other end comes back with its code, its hint, and its name.
 Result<MigrationMessage> ask(FrameChannel& channel, const MigrationMessage& request);
+// Its two halves. `name`: of the request.
+Result<> send_request(FrameChannel& channel, const MigrationMessage& request);
+Result<MigrationMessage> receive_answer(FrameChannel& channel, const std::string& name);
 Result<> answer(FrameChannel& channel, const MigrationMessage& message);
 Result<> answer_error(FrameChannel& channel, const Error& error);
 

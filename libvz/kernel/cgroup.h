@@ -80,6 +80,8 @@ class Cgroups {
   Result<> kill() const;                                                  // SIGKILL to all, also against fork bombs
   Result<> freeze(bool on) const;
   std::string freeze_path() const;  // the group that it writes to; "" when there is none
+  // cgroup v2's freezer: what it holds can be killed, and a task that a tracer has stopped counts as frozen.
+  bool frozen_can_die() const { return static_cast<bool>(unified_ct_); }
   bool populated() const;
   int ct_fd(Controller c) const;  // directory fd of P/ct in that controller's hierarchy, -1 if none
   int unified_ct_fd() const { return unified_ct_.get(); }  // for BPF attach, -1 without cgroup2

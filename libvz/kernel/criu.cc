@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -109,6 +110,11 @@ void Criu::wait_end() {
   if (child_.pid() > 0) (void)child_.wait();
 }
 
+bool Criu::alive() const {
+  pollfd socket{socket_.get(), POLLRDHUP, 0};
+  return ::poll(&socket, 1, 0) == 0;
+}
+
 Error Criu::log_error(const char* log, Code code, const std::string& message) const {
   std::string text;
   const std::string path = work_dir_ + "/" + log;
@@ -155,10 +161,11 @@ Result<> Criu::call(int type, const std::string& options, const char* log, Code 
       return fail(log_error(log, code, answer->response.cr_errmsg()));
     }
     const auto& notify = answer->response.notify();
-    CriuNotification notification{notify.script(), notify.pid(), std::move(answer->fd)};
+    CriuNotification notification{notify.script(), notify.pid(), std::move(answer->fd), {}};
     auto done = hook(notification);
     if (!done && !refused) refused = std::move(done).error();
     VZ_TRY(answer_notification(socket_.get(), done.has_value()));
+    if (done && notification.then) notification.then();
   }
 }
 

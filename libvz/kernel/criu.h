@@ -56,6 +56,8 @@ struct CriuNotification {
   std::string name;  // "pre-dump", "post-dump", "setup-namespaces", "orphan-pts-master", "post-restore", "pre-resume"…
   pid_t pid = 0;     // of the container's init, where CRIU tells it ("setup-namespaces", "post-restore")
   UniqueFd fd;       // "orphan-pts-master": the master
+  // Set by the hook: called when CRIU has its good answer, and goes on with its work meanwhile.
+  std::function<void()> then;
 };
 // CRIU waits for it. An error makes CRIU undo what it did, up to "post-restore"; later ones it ignores.
 using CriuHook = std::function<Result<>(CriuNotification&)>;
@@ -95,6 +97,9 @@ class Criu {
   // For others, who must wait for its end when this process has died.
   Result<ProcessId> process() const { return identify(child_.pid()); }
   Result<CriuFeatures> features();
+  // It has not ended. While this is true no task has got free that it holds as their tracer, unless it let it go itself:
+  // a process that ends closes its socket first (do_exit() in kernel/exit.c: exit_files(), later exit_notify()).
+  bool alive() const;
 
   // One of these per object. The error is the hook's, or what CRIU's log says at its end (Code::checkpoint, restore).
   Result<> dump(const CriuDump& request, const CriuHook& hook);
