@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -114,11 +115,13 @@ std::string progress_json(std::string_view stage, std::uint64_t done, std::uint6
 }
 
 TerminalReporter::TerminalReporter(std::string program) : program_(std::move(program)) {
-  if (const char* fault = test_environment("VZ_FAULT"); fault && *fault) {
+  for (const auto& [name, signal] : {std::pair{"VZ_FAULT", SIGKILL}, {"VZ_FAULT_STOP", SIGSTOP}}) {
+    const char* fault = test_environment(name);
+    if (!fault || !*fault) continue;
     std::string_view text = fault;
     size_t colon = text.rfind(':');
-    fault_step_ = text.substr(0, colon);
-    fault_after_ = colon == text.npos ? 1 : std::max(1ul, strtoul(fault + colon + 1, nullptr, 10));
+    faults_.push_back({signal, std::string(text.substr(0, colon)),
+                       colon == text.npos ? 1 : std::max(1ul, strtoul(fault + colon + 1, nullptr, 10))});
   }
   if (const char* trace = test_environment("VZ_FAULT_TRACE"); trace && *trace)
     trace_fd_ = open(trace, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -219,7 +222,8 @@ void TerminalReporter::step(std::string_view name) {
     std::string line = std::string(name) + "\n";
     (void)!write(trace_fd_, line.data(), line.size());
   }
-  if (!fault_step_.empty() && fault_step_ == name && --fault_after_ == 0) kill(getpid(), SIGKILL);
+  for (auto& fault : faults_)
+    if (fault.step == name && --fault.left == 0) kill(getpid(), fault.signal);
 }
 
 bool TerminalReporter::cancelled() const { return cancel_count > 0; }

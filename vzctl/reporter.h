@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <vz/config.h>
 #include <vz/ctid.h>
@@ -79,9 +80,14 @@ class TerminalReporter final : public vz::Reporter {
   Clock::time_point stage_start_, last_draw_;
   bool bar_shown_ = false;
 
-  std::string fault_step_;  // VZ_FAULT
-  std::uint64_t fault_after_ = 0;
-  int trace_fd_ = -1;  // VZ_FAULT_TRACE
+  // A signal that it sends to itself.
+  struct Fault {
+    int signal = 0;
+    std::string step;
+    std::uint64_t left = 0;  // times until then
+  };
+  std::vector<Fault> faults_;  // VZ_FAULT, VZ_FAULT_STOP
+  int trace_fd_ = -1;          // VZ_FAULT_TRACE
 };
 
 // SIGINT and SIGTERM during a locked action print "Cancelling..." and make Reporter::cancelled() true; the second

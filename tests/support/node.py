@@ -94,7 +94,8 @@ class Node:
     def transport(self, **environment):
         """For --transport: the agent's command, with variables of its own (VZ_FAULT)."""
         variables = [f"{k}={v}" for k, v in environment.items()]
-        return " ".join([*self.enter(), "env", "-u", "VZ_FAULT", "-u", "VZ_FAULT_TRACE", *variables, str(VZCTL), "agent"])
+        return " ".join([*self.enter(), "env", "-u", "VZ_FAULT", "-u", "VZ_FAULT_STOP", "-u", "VZ_FAULT_TRACE",
+                         *variables, str(VZCTL), "agent"])
 
     def back(self):
         """The other way: for --transport on this node."""
