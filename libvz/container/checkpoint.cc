@@ -219,6 +219,7 @@ Result<> Checkpoint::on_notification(CriuNotification& n, const Criu& criu, cons
   VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
   VZ_TRY(hooks_.dumped(manifest.token));
   given_away_ = true;
+  ct_.reporter.step("suspend.given");
   // After CRIU has been told: if we die then, it still ends the container, and does not unlock its network.
   if (still) n.then = hooks_.given_away;
   return {};

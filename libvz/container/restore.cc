@@ -92,6 +92,7 @@ class Restore {
   UniqueFd console_, netns_;
   std::future<std::vector<std::string>> counting_;
   std::future<void> announcing_;
+  bool resuming_ = false;  // all that CRIU has left to do is to let it go
 };
 
 // systemd makes a scope around a process: one of ours waits there until the container's are.
@@ -210,6 +211,7 @@ Result<> Restore::on_notification(CriuNotification& n) {
   if (n.name == "post-setup-namespaces") return set_inner_groups(*cgroups_, plan_.idmap, dump_.manifest.groups);
   if (n.name == "post-restore") return complete(n.pid);
   if (n.name == "pre-resume") {
+    resuming_ = true;
     if (hooks_.resuming) hooks_.resuming();
     // Said at once; that the kernel closes the sockets takes milliseconds for each address.
     if (netns_) announcing_ = std::async(std::launch::async, [this] { announce_network(ct_.config, netns_); });
@@ -250,7 +252,11 @@ Result<> Restore::run() {
   auto criu = VZ_TRY(Criu::spawn(program_, std::move(place)));
   state_.criu = VZ_TRY(criu.process());
   VZ_TRY(save_phase(ct_, &state_, "restoring", "restore"));
-  VZ_TRY(criu.restore(request, [&](CriuNotification& n) { return on_notification(n); }));
+  if (auto done = criu.restore(request, [&](CriuNotification& n) { return on_notification(n); }); !done) {
+    // When CRIU is killed, the kernel lets them go: then it runs. When CRIU fails, it ends them.
+    if (!resuming_ || !is_alive(state_.init)) return fail(std::move(done).error());
+    ct_.reporter.warn("Warning: " + done.error().message());
+  }
   if (auto on = set_delay(true); !on) ct_.reporter.debug(on.error().message());
   if (options_.keep_dump) state_.dump = "";
   // It goes with --resume; --kill makes it good again.

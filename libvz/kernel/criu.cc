@@ -2,18 +2,25 @@
 #include "libvz/kernel/criu.h"
 
 #include <cerrno>
+#include <csignal>
+#include <iterator>
 #include <vector>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "criu_rpc.pb.h"
+#include "libvz/base/text.h"
 #include "libvz/kernel/fd_passing.h"
 #include "libvz/kernel/file.h"
+#include "libvz/kernel/signal.h"
 
 namespace vz {
 
@@ -46,14 +53,24 @@ struct Answer {
   UniqueFd fd;
 };
 
+// Whether it says something before it has ended. What it has made for a restore may have the socket as well, and
+// outlive it: its end does not always show there.
+Result<bool> wait_for_word(int socket, const UniqueFd& process) {
+  pollfd fds[] = {{socket, POLLIN, 0}, {process.get(), POLLIN, 0}};
+  while (::poll(fds, std::size(fds), -1) < 0)
+    if (errno != EINTR) return fail_errno("listen to CRIU");
+  return fds[0].revents != 0;
+}
+
 // nullopt: CRIU has ended.
-Result<std::optional<Answer>> receive_answer(int socket) {
+Result<std::optional<Answer>> receive_answer(int socket, const UniqueFd& process) {
   std::vector<char> buffer(kMessageMax);
   iovec data{buffer.data(), buffer.size()};
   msghdr header{};
   header.msg_iov = &data;
   header.msg_iovlen = 1;
   Answer out;
+  if (!VZ_TRY(wait_for_word(socket, process))) return std::optional<Answer>();
   ssize_t n = receive_with_fd(socket, header, &out.fd);
   if (n == 0 || (n < 0 && errno == ECONNRESET)) return std::optional<Answer>();
   if (n < 0) return fail_errno("listen to CRIU");
@@ -101,13 +118,33 @@ criu_rpc::Options dump_options(const CriuDump& request, const char* log) {
   return o;
 }
 
+// What a CRIU that was killed leaves: helpers, and processes of a container that are in no group of it yet. They wait
+// for it for ever.
+void end_session(pid_t leader) {
+  auto names = list_dir("/proc");
+  if (!names) return;
+  for (const auto& name : *names) {
+    auto pid = parse_u64(name);
+    if (!pid || *pid == static_cast<std::uint64_t>(leader)) continue;
+    UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(*pid), 0)));
+    // After it was opened: this is who is meant.
+    if (process && ::getsid(static_cast<pid_t>(*pid)) == leader) (void)send_signal(process, SIGKILL);
+  }
+}
+
 }  // namespace
 
 Criu::~Criu() { wait_end(); }
 
 void Criu::wait_end() {
   socket_.reset();
-  if (child_.pid() > 0) (void)child_.wait();
+  if (child_.pid() <= 0) return;
+  siginfo_t how{};
+  // Not reaped yet: nobody else has its number, which is that of its session.
+  while (::waitid(P_PID, static_cast<id_t>(child_.pid()), &how, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+  }
+  if (how.si_code != CLD_EXITED && !bound_) end_session(child_.pid());
+  (void)child_.wait();
 }
 
 bool Criu::alive() const {
@@ -149,7 +186,7 @@ Result<> Criu::call(int type, const std::string& options, const char* log, Code 
   VZ_TRY(send_bytes(socket_.get(), bytes_of(request)));
   std::optional<Error> refused;
   for (;;) {
-    auto answer = VZ_TRY(receive_answer(socket_.get()));
+    auto answer = VZ_TRY(receive_answer(socket_.get(), child_.pidfd()));
     if (!answer) {
       if (refused) return fail(*std::move(refused));
       return fail(log_error(log, code, ""));
@@ -164,7 +201,9 @@ Result<> Criu::call(int type, const std::string& options, const char* log, Code 
     CriuNotification notification{notify.script(), notify.pid(), std::move(answer->fd), {}};
     auto done = hook(notification);
     if (!done && !refused) refused = std::move(done).error();
-    VZ_TRY(answer_notification(socket_.get(), done.has_value()));
+    if (!answer_notification(socket_.get(), done.has_value()))
+      return fail(refused ? *std::move(refused) : log_error(log, code, "CRIU ended before its time"));
+    bound_ = bound_ || (done && notification.name == "post-restore");
     if (done && notification.then) notification.then();
   }
 }
@@ -175,7 +214,7 @@ Result<CriuFeatures> Criu::features() {
   request.mutable_features()->set_mem_track(true);
   request.mutable_features()->set_lazy_pages(true);
   VZ_TRY(send_bytes(socket_.get(), bytes_of(request)));
-  auto answer = VZ_TRY(receive_answer(socket_.get()));
+  auto answer = VZ_TRY(receive_answer(socket_.get(), child_.pidfd()));
   if (!answer || !answer->response.success()) return fail(Code::unsupported, "CRIU does not tell its features");
   const auto& features = answer->response.features();
   return CriuFeatures{features.mem_track(), features.lazy_pages()};
@@ -207,7 +246,7 @@ Result<CriuVersion> criu_version(const std::string& path) {
   criu_rpc::Request request;
   request.set_type(criu_rpc::VERSION);
   VZ_TRY(send_bytes(criu.socket_.get(), bytes_of(request)));
-  auto answer = VZ_TRY(receive_answer(criu.socket_.get()));
+  auto answer = VZ_TRY(receive_answer(criu.socket_.get(), criu.child_.pidfd()));
   if (!answer || !answer->response.success()) return fail(Code::unsupported, path + " does not tell its version");
   const auto& v = answer->response.version();
   return CriuVersion{v.major_number(), v.minor_number(), v.sublevel()};

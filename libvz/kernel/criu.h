@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A conversation with `criu swrk`, one process for one dump or restore.
 //
-// It is never killed: a dump that loses its CRIU leaves sockets in repair mode and the network locked. To make it stop,
+// We never kill it: a dump that loses its CRIU leaves sockets in repair mode and the network locked. To make it stop,
 // a hook fails; a client that dies counts as the same answer, and CRIU puts everything back by itself.
 #pragma once
 
@@ -97,8 +97,9 @@ class Criu {
   // For others, who must wait for its end when this process has died.
   Result<ProcessId> process() const { return identify(child_.pid()); }
   Result<CriuFeatures> features();
-  // It has not ended. While this is true no task has got free that it holds as their tracer, unless it let it go itself:
-  // a process that ends closes its socket first (do_exit() in kernel/exit.c: exit_files(), later exit_notify()).
+  // It has not ended. While this is true no task has got free that it holds as their tracer, unless it let it go
+  // itself: a process that ends closes its socket first (do_exit() in kernel/exit.c: exit_files(), later
+  // exit_notify()).
   bool alive() const;
 
   // One of these per object. The error is the hook's, or what CRIU's log says at its end (Code::checkpoint, restore).
@@ -118,6 +119,7 @@ class Criu {
   Child child_;
   UniqueFd socket_;
   std::string work_dir_, pid_file_;
+  bool bound_ = false;  // a restore that is not undone any more
 };
 
 // What went wrong, by the end of CRIU's log: its errors without time stamps, the last ones, without those that every

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Containers move between two nodes; whoever is killed at whatever step, one node can run them, and only one."""
+import contextlib
 import errno
 import json
 import os
@@ -70,6 +71,48 @@ class MigrateTest(vzhost.HostTest):
         vzctl("exec", ctid, "cat >/worker; chmod 755 /worker", stdin=program.read_bytes(), check=0)
         self.inside(ctid, f"/worker {' '.join(map(str, arguments))} >/log 2>&1 </dev/null &")
         vzhost.wait_for(lambda: "ok" in self.inside(ctid, "cat /log"), what="the worker")
+
+    def busy(self, *options):
+        """A container that runs; with --lazy one with memory that is worth it."""
+        lazy = "--lazy" in options
+        ctid = self.make(*(["--ram", "128M", "--swap", "0"] if lazy else []))
+        if lazy:
+            self.worker(ctid, 40, 5)
+        else:
+            vzctl("start", ctid, check=0)
+        return ctid
+
+    def steps(self, side, *options):
+        trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
+        self.addCleanup(trace.unlink, missing_ok=True)
+        ctid = self.busy(*options)
+        environment = {"VZ_FAULT_TRACE": str(trace)}
+        if side == "source":
+            self.migrate(ctid, *options, check=0, env=environment)
+        else:
+            self.migrate(ctid, *options, check=0, transport=self.b.transport(**environment))
+        out = vzhost.numbered(trace.read_text().split())
+        self.assertGreater(len(out), 8, out)
+        if "--lazy" in options and side == "destination":
+            self.assertIn("restore.made", " ".join(out), "nothing was late")
+        return out
+
+    @staticmethod
+    def frozen(ctid, node):
+        """By cgroup v2: what is left of it there is ended, or will be, and does not run until then."""
+        groups = [path for path in vzhost.cgroups(ctid, "ct/cgroup.events") if ("/vz-node-" in str(path)) == (node == "b")]
+        return any("frozen 1" in path.read_text() for path in groups)
+
+    def owner(self, ctid):
+        """Who can start it. Both having files is fine, both being able to start is not."""
+        out = []
+        for name, call in (("a", vzctl), ("b", self.b.vzctl)):
+            if call("status", ctid, check=0).out.split()[2] != "exist":
+                continue
+            started = call("start", ctid)
+            if started.rc in (0, 32):
+                out.append(name)
+        return out
 
 
 class Moves(MigrateTest):
@@ -794,46 +837,9 @@ class Refusals(MigrateTest):
 class Kills(MigrateTest):
     """kill -9 at steps of either side, at every one with VZ_TEST_ALL_STEPS=1. Afterwards it runs on one node, or --resolve makes it so."""
 
-    def busy(self, *options):
-        """A container that runs; with --lazy one with memory that is worth it."""
-        lazy = "--lazy" in options
-        ctid = self.make(*(["--ram", "128M", "--swap", "0"] if lazy else []))
-        if lazy:
-            self.worker(ctid, 40, 5)
-        else:
-            vzctl("start", ctid, check=0)
-        return ctid
-
-    def steps(self, side, *options):
-        trace = pathlib.Path(f"/tmp/vz-migrate-steps.{os.getpid()}")
-        self.addCleanup(trace.unlink, missing_ok=True)
-        ctid = self.busy(*options)
-        environment = {"VZ_FAULT_TRACE": str(trace)}
-        if side == "source":
-            self.migrate(ctid, *options, check=0, env=environment)
-        else:
-            self.migrate(ctid, *options, check=0, transport=self.b.transport(**environment))
-        out = vzhost.numbered(trace.read_text().split())
-        self.assertGreater(len(out), 8, out)
-        if "--lazy" in options and side == "destination":
-            self.assertIn("restore.made", " ".join(out), "nothing was late")
-        # About 40 a side, four seconds each.
-        return vzhost.some_steps(out, 10 if options else 4)
-
     def running_nodes(self, ctid):
         here, there = self.status(ctid), self.b.vzctl("status", ctid, check=0).out.split()[2:]
-        return [name for name, words in (("a", here), ("b", there)) if "running" in words]
-
-    def owner(self, ctid):
-        """Who can start it. Both having files is fine, both being able to start is not."""
-        out = []
-        for name, call in (("a", vzctl), ("b", self.b.vzctl)):
-            if call("status", ctid, check=0).out.split()[2] != "exist":
-                continue
-            started = call("start", ctid)
-            if started.rc in (0, 32):
-                out.append(name)
-        return out
+        return [name for name, words in (("a", here), ("b", there)) if "running" in words and not self.frozen(ctid, name)]
 
     def survives(self, ctid, md5):
         self.assertLessEqual(len(self.running_nodes(ctid)), 1)
@@ -854,7 +860,8 @@ class Kills(MigrateTest):
             self.check_data(ctid, md5)
 
     def killed_at_every_step(self, side, *options):
-        for step in self.steps(side, *options):
+        # About 40 a side, four seconds each.
+        for step in vzhost.some_steps(self.steps(side, *options), 10 if options else 4):
             with self.subTest(step=step):
                 ctid = self.busy(*options)
                 self.inside(ctid, "dd if=/dev/urandom of=/data bs=64k count=3 2>/dev/null; sync")
@@ -896,6 +903,125 @@ class Kills(MigrateTest):
         vzhost.need("criu")
         self.share_area()
         self.killed_at_every_step("destination", "--live")
+
+
+class Deaths(LiveTest):
+    """At steps of either side, while who does them waits, CRIU is killed, or the connection ends. Afterwards one node can
+    run the container, and the program in it is where it was: nothing was done twice, nothing was lost."""
+
+    LINE = """exec 3<&0 4>&1
+{agent} <{work}/in >{work}/out 3<&- 4>&- &
+cat <{work}/out >&4 3<&- & echo $! >{work}/line
+echo $$ >>{work}/line
+exec cat <&3 >{work}/in 4>&-"""
+
+    def line(self, **environment):
+        """A transport whose end does not end the agent."""
+        for name in ("in", "out"):
+            (self.b.work / name).unlink(missing_ok=True)
+            os.mkfifo(self.b.work / name)
+        return str(self.b.executable("line.sh", self.LINE.format(agent=self.b.transport(**environment), work=self.b.work)))
+
+    def cut(self, _pid):
+        for pid in (self.b.work / "line").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+    @staticmethod
+    def stat(pid):
+        """State and parent of a process; nothing of one that has ended."""
+        with contextlib.suppress(OSError):
+            words = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return words[0], int(words[1])
+        return "", 0
+
+    def criu_of(self, pid):
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            state, parent = self.stat(process.name)
+            with contextlib.suppress(OSError):
+                if parent == pid and state not in ("Z", "") and b"criu: " in (process / "cmdline").read_bytes():
+                    return int(process.name)
+        return None
+
+    def kill_criu(self, pid):
+        criu = self.criu_of(pid)
+        self.assertIsNotNone(criu, "no CRIU")
+        os.kill(criu, signal.SIGKILL)
+        vzhost.wait_for(lambda: self.stat(criu)[0] in ("Z", ""), what="CRIU's end")
+
+    def kill_both(self, pid):
+        self.kill_criu(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    def waits_at(self, step, side, moving, ctid):
+        """Who has reached it."""
+        lock = (pathlib.Path("/") if side == "source" else self.b.path("/")) / f"run/vz/lock/{ctid}.lck"
+
+        def look():
+            self.assertIsNone(moving.poll(), f"{step}: the step was not reached")
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                pid = int(lock.read_text().split()[0])
+                return pid if self.stat(pid)[0] == "T" else None
+            return None
+        return vzhost.wait_for(look, timeout=120, what=f"{side} at {step}")
+
+    def happens(self, event, side, step):
+        """`event` gets the process that waits."""
+        ctid = self.make("--ram", "64M", "--swap", "0")
+        before = self.start_program(ctid)
+        stop = {"VZ_FAULT_STOP": step}
+        transport = self.line(**(stop if side == "destination" else {}))
+        argv = [VZCTL, "migrate", str(ctid), "b", "--transport", transport, "--live"]
+        with tempfile.TemporaryFile("w+") as said:
+            environment = {**os.environ, **(stop if side == "source" else {})}
+            with subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as moving:
+                pid = self.waits_at(step, side, moving, ctid)
+                try:
+                    event(pid)
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+                moving.wait(180)
+            said.seek(0)
+            print(f"# {step}: {moving.returncode} {said.read().splitlines()[-3:]}", flush=True)
+        return ctid, before
+
+    def continued(self, ctid, before):
+        if journal(ctid):
+            resolved = vzctl("migrate", ctid, "--resolve", "--transport", self.b.transport())
+            self.assertIn(resolved.rc, (0, 17), repr(resolved))  # 17: it came back
+        owner = self.owner(ctid)
+        self.assertEqual(len(owner), 1, owner)
+        self.goes_on(vzctl if owner == ["a"] else self.b.vzctl, ctid, before)
+        self.b.wipe(ctid)
+
+    def at_steps(self, event, side, first, last, every):
+        steps = self.steps(side, "--live")
+        begin = steps.index(f"{first}:1")
+        for step in vzhost.some_steps(steps[begin:steps.index(f"{last}:1", begin) + 1], every):
+            with self.subTest(step=step):
+                self.continued(*self.happens(event, side, step))
+
+    def test_criu_of_the_source(self):
+        self.at_steps(self.kill_criu, "source", "suspend.criu.pre-dump", "suspend.given", 8)
+
+    def test_criu_of_the_destination(self):
+        self.at_steps(self.kill_criu, "destination", "restore.criu.pre-restore", "restore.criu.post-resume", 8)
+
+    def test_the_connection_seen_from_the_source(self):
+        self.at_steps(self.cut, "source", "migrate.sending", "destroy.private", 12)
+
+    def test_the_connection_seen_from_the_destination(self):
+        self.at_steps(self.cut, "destination", "migrate.incoming", "migrate.forget", 12)
+
+    def test_criu_and_vzctl_of_the_source(self):
+        """Once it is given away nothing of it runs there any more, although nobody is left to end it."""
+        ctid, before = self.happens(self.kill_both, "source", "suspend.given")
+        self.assertEqual(journal(ctid)["phase"], "committed")
+        here = [path for path in vzhost.cgroups(ctid, "ct/cgroup.events") if "/vz-node-" not in str(path)]
+        self.assertEqual(len(here), 1, here)
+        vzhost.wait_for(lambda: "populated 1\nfrozen 1" in here[0].read_text(), what="that it stands still")
+        self.assertRc(vzctl("exec", ctid, "true"), 31)
+        self.continued(ctid, before)
 
 
 class CutOff(MigrateTest):
