@@ -42,8 +42,8 @@ struct CheckpointHooks {
   std::function<Result<>()> again;
   // The dump with this token is complete, nothing was ended yet: an error undoes everything, and the container runs on.
   std::function<Result<>(const std::string& token)> dumped;
-  // Nothing of it runs here any more, whoever dies: what `dumped` has said yes to is frozen, and CRIU ends it meanwhile.
-  // Not called where the host cannot freeze what CRIU holds.
+  // Nothing of it runs here any more, whoever dies: what `dumped` has said yes to is frozen, and CRIU ends it
+  // meanwhile. Not called where the host cannot freeze what CRIU holds.
   std::function<void()> given_away;
   // Its processes are gone; what it left on this host is still there.
   std::function<void()> ended;

@@ -70,8 +70,8 @@ struct CriuCommon {
 
 struct CriuDump : CriuCommon {
   pid_t pid = 0;
-  // Control groups of these alone are saved (own_hierarchies()); none: of all. In another CRIU would save every group of
-  // the host from where the container is, which may be the root, and make them where it restores.
+  // Control groups of these alone are saved (own_hierarchies()); none: of all. In another CRIU would save every group
+  // of the host from where the container is, which may be the root, and make them where it restores.
   std::vector<std::string> hierarchies;
   std::string freeze_cgroup;   // frozen by the caller; thawed while CRIU works, frozen again unless it killed all
   bool leave_running = false;  // do not kill: with freeze_cgroup it stays frozen
