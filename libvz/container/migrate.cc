@@ -42,6 +42,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
 #include "libvz/kernel/hostinfo.h"
+#include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/namespace.h"
 #include "libvz/kernel/sparse_file.h"
@@ -155,47 +156,96 @@ Result<> save_phase(Outgoing& out, const char* phase) {
   return saved;
 }
 
-Result<> copy_files(Outgoing& out, FrameChannel& channel, MigratePass& pass) {
-  pass.sent = VZ_TRY(send_archive(channel, dir_path(out.ct.private_path), out.idmap, [&](std::uint64_t sent) {
-    out.ct.reporter.progress("copy", sent, 0);
-    return !out.ct.reporter.cancelled();
-  }));
-  pass.read = pass.sent;
-  return {};
-}
-
-Result<> copy_image(Outgoing& out, FrameChannel& channel, ImageSender& sender, MigratePass& pass) {
-  auto delta = VZ_TRY(sender.send(channel, [&](std::uint64_t done, std::uint64_t all) {
-    out.ct.reporter.progress("copy", done, all);
-    return !out.ct.reporter.cancelled();
-  }));
-  pass.read = delta.read;
-  pass.sent = delta.sent;
-  return {};
-}
-
-// One pass; the answer comes when the other end has written everything.
-Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
+// One pass; the answer comes when the other end has written everything. May be in another thread than the reporter.
+Result<MigratePass> image_pass(FrameChannel& channel, ImageSender& sender, const ImageProgress& progress) {
   const auto began = now_ms();
   MigratePass pass;
-  pass.frozen = frozen;
-  out.ct.reporter.step("migrate.pass");
   VZ_TRY(ask(channel, {"pass", {}}));
-  if (sender)
-    VZ_TRY(copy_image(out, channel, *sender, pass));
-  else
-    VZ_TRY(copy_files(out, channel, pass));
+  auto delta = VZ_TRY(sender.send(channel, progress));
+  VZ_TRY(receive_answer(channel, "pass"));
+  pass.read = delta.read;
+  pass.sent = delta.sent;
+  pass.took_ms = now_ms() - began;
+  return pass;
+}
+
+Result<MigratePass> files_pass(Outgoing& out, FrameChannel& channel) {
+  const auto began = now_ms();
+  MigratePass pass;
+  VZ_TRY(ask(channel, {"pass", {}}));
+  pass.sent = pass.read =
+      VZ_TRY(send_archive(channel, dir_path(out.ct.private_path), out.idmap, [&](std::uint64_t sent) {
+        out.ct.reporter.progress("copy", sent, 0);
+        return !out.ct.reporter.cancelled();
+      }));
   VZ_TRY(receive_answer(channel, "pass"));
   pass.took_ms = now_ms() - began;
+  return pass;
+}
+
+void report_pass(Outgoing& out, MigratePass pass, bool frozen) {
+  pass.frozen = frozen;
   out.report.passes.push_back(pass);
   out.ct.reporter.info(fmt::format("Pass {}: {} MiB read, {} MiB sent, {} ms{}", out.report.passes.size(),
                                    pass.read >> 20, pass.sent >> 20, pass.took_ms, frozen ? ", stopped" : ""));
+}
+
+Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
+  auto progress = [&](std::uint64_t done, std::uint64_t all) {
+    out.ct.reporter.progress("copy", done, all);
+    return !out.ct.reporter.cancelled();
+  };
+  auto pass = VZ_TRY(sender ? image_pass(channel, *sender, progress) : files_pass(out, channel));
+  report_pass(out, pass, frozen);
   return pass;
 }
+
+// The last pass over an image, beside CRIU's saving of the processes. Nothing changes in it then but by CRIU itself,
+// which gives names to open files that have none; whether anything did is seen by what its device has written.
+class LastPass {
+ public:
+  LastPass(Outgoing& out, FrameChannel& channel, std::string device)
+      : out_(out), channel_(channel), device_(std::move(device)) {}
+
+  // It stands still and was synced.
+  void begin() {
+    out_.ct.reporter.step("migrate.pass");
+    if (!out_.sender) return;
+    writes_ = finished_writes(device_).value_or(kUnknown);
+    pass_ = std::async(std::launch::async, [this] {
+      return image_pass(channel_, *out_.sender,
+                        [this](std::uint64_t, std::uint64_t) { return !out_.ct.reporter.cancelled(); });
+    });
+  }
+  // Until then nobody else speaks through the channel. What is not there yet is sent.
+  Result<> finish() {
+    bool complete = false;
+    if (pass_.valid()) {
+      report_pass(out_, VZ_TRY(pass_.get()), true);
+      complete = writes_ != kUnknown && finished_writes(device_).value_or(kUnknown) == writes_;
+    }
+    if (complete) return {};
+    VZ_TRY(send_pass(out_, channel_, out_.sender ? &*out_.sender : nullptr, true));
+    return {};
+  }
+  // For a dump that was given up.
+  void drop() {
+    if (pass_.valid()) (void)pass_.get();
+  }
+
+ private:
+  static constexpr std::uint64_t kUnknown = UINT64_MAX;
+  Outgoing& out_;
+  FrameChannel& channel_;
+  std::string device_;
+  std::uint64_t writes_ = kUnknown;
+  std::future<Result<MigratePass>> pass_;
+};
 
 Result<> copy_while_it_runs(Outgoing& out, FrameChannel& channel, ImageSender& sender) {
   std::uint64_t last = UINT64_MAX;
   for (std::uint64_t i = 0; i < out.options.max_passes; ++i) {
+    out.ct.reporter.step("migrate.pass");
     auto pass = VZ_TRY(send_pass(out, channel, &sender, false));
     if (pass.sent <= kSmallPass || pass.sent > last / 2) return {};
     last = pass.sent;
@@ -273,10 +323,9 @@ Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& m
   return {};
 }
 
-// What does not run any more, or stands still, up to "the other host could run it".
+// Of what does not run any more, or stands still: all but its disk, up to "the other host could run it".
 // `token`: of the dump that goes along; "": none.
 Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name, const std::string& token) {
-  if (!out.journal.is_shared()) VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   auto request = describe(out, request_name);
   if (!token.empty()) VZ_TRY(copy_dump(out, channel));
   VZ_TRY(describe_user_limits(out, request));
@@ -303,6 +352,10 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
   if (out.running && (out.sender || out.journal.is_shared())) hurry(channel);
   std::string token;
   if (has_good_dump(out.ct.host, out.ct.id, out.ct.private_path)) token = VZ_TRY(read_token(out.ct.private_path));
+  if (!out.journal.is_shared()) {
+    out.ct.reporter.step("migrate.pass");
+    VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
+  }
   return send_rest(out, channel, "prepare", token);
 }
 
@@ -416,6 +469,7 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
   MemorySender memory(running.cgroups);
+  LastPass last_pass(out, channel, running.state.root_device);
   Go go(out, channel);
   std::optional<HandedOver> handed;
   CheckpointHooks hooks;
@@ -431,16 +485,24 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   if (VZ_TRY(can_send_memory_ahead(out, running.cgroups))) {
     VZ_TRY(send_memory_ahead(out, channel, memory));
     hooks.memory_sent = true;
-    hooks.again = [&] { return send_memory_ahead(out, channel, memory); };
-    hooks.frozen = [&]() -> Result<> {
-      VZ_TRY(send_memory(out, channel, memory, true));
-      return {};
-    };
   }
-  hooks.dumped = [&](const std::string& token) { return send_rest(out, channel, "restore", token); };
+  hooks.again = [&]() -> Result<> {
+    last_pass.drop();
+    return hooks.memory_sent ? send_memory_ahead(out, channel, memory) : Result<>();
+  };
+  hooks.frozen = [&]() -> Result<> {
+    if (hooks.memory_sent) VZ_TRY(send_memory(out, channel, memory, true));
+    last_pass.begin();
+    return {};
+  };
+  hooks.dumped = [&](const std::string& token) -> Result<> {
+    VZ_TRY(last_pass.finish());
+    return send_rest(out, channel, "restore", token);
+  };
   hooks.given_away = [&] { go.say(); };
   hooks.ended = [&] { handed.emplace(go.take()); };
   auto gone = checkpoint_locked(out.ct, {}, hooks);
+  last_pass.drop();
   if (out.journal.phase != "committed") {
     announce_here(out.ct);
     return fail(std::move(gone).error());

@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include "libvz/base/text.h"
 #include "libvz/kernel/file.h"
 
 namespace vz {
@@ -116,6 +117,17 @@ Result<std::string> find_loop(const std::string& image_path, bool read_only_too)
     if (device && backed_by(device->get(), image)) return "/dev/" + name;
   }
   return std::string();
+}
+
+// Documentation/block/stat.rst
+Result<std::uint64_t> finished_writes(const std::string& device) {
+  constexpr std::size_t kWrites = 4, kInFlight = 8, kDiscards = 11;
+  const std::string dir = "/sys/class/block/" + device.substr(device.rfind('/') + 1);
+  const auto counted = VZ_TRY(read_file(dir + "/queue/iostats"));
+  const auto fields = split_blank(VZ_TRY(read_file(dir + "/stat")));
+  if (trim(counted) != "1" || fields.size() <= kDiscards || fields[kInFlight] != "0")
+    return fail(Code::unsupported, "the writes of " + device + " are not known");
+  return VZ_TRY(parse_u64(fields[kWrites])) + VZ_TRY(parse_u64(fields[kDiscards]));
 }
 
 }  // namespace vz

@@ -19,6 +19,9 @@ Result<LoopDevice> attach_loop(int image_fd, bool read_only);
 Result<> loop_set_capacity(const std::string& path);  // after the backing file grew
 // The loop device whose backing file is this inode; "" when none. Slower with `read_only_too`: those that cannot write.
 Result<std::string> find_loop(const std::string& image_path, bool read_only_too = false);
+// Writes and discards that this device has done since it was made. Code::unsupported while some are under way, and
+// where nobody counts them (/sys/block/*/queue/iostats).
+Result<std::uint64_t> finished_writes(const std::string& device);
 // Is it `image_path` that this device is on at the moment?
 bool loop_serves(const std::string& device, const std::string& image_path);
 
