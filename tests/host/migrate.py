@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -947,6 +948,7 @@ exec cat <&3 >{work}/in 4>&-"""
         self.assertIsNotNone(criu, "no CRIU")
         os.kill(criu, signal.SIGKILL)
         vzhost.wait_for(lambda: self.stat(criu)[0] in ("Z", ""), what="CRIU's end")
+        time.sleep(0.3)  # what runs and should not gets the time to do a few steps
 
     def kill_both(self, pid):
         self.kill_criu(pid)
