@@ -670,7 +670,7 @@ class Memory(LiveTest):
         move = threading.Thread(target=lambda: result.append(self.migrate(ctid, "--live", "--lazy", transport=transport)))
         move.start()
         try:
-            vzhost.wait_for(lambda: "restore.held" in trace.read_text() or result, what="a container that is held", timeout=60, step=0.001)
+            vzhost.wait_for(lambda: "restore.held" in trace.read_text() or result, what="a container that is held", timeout=400, step=0.001)
             placer = self.placer()
             if placer:
                 os.kill(placer, signal.SIGSTOP)
