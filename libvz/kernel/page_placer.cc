@@ -91,7 +91,7 @@ class Placer {
   Result<> serve(Space& space);
   Result<> place(Space& space, const LateRun& run, bool* later);
   Result<> place_zero(Space& space, std::uint64_t address, bool* later);
-  Result<> failed(Space& space, const char* what, bool* later);
+  Result<> failed(Space& space, int error, const char* what, bool* later);
 
   const std::vector<UniqueFd>& files_;
   UniqueFd guard_;
@@ -272,17 +272,17 @@ Result<> Placer::arm(const LateProcess& process, const UniqueFd& device) {
   return add(std::move(uffd), std::move(pending));
 }
 
-// What errno says of an attempt to put a page somewhere. `later`: an event says what has changed there, or memory is
-// short.
-Result<> Placer::failed(Space& space, const char* what, bool* later) {
-  if (errno == ESRCH) {
+// What the error says of an attempt to put a page somewhere. `later`: an event says what has changed there, or memory
+// is short.
+Result<> Placer::failed(Space& space, int error, const char* what, bool* later) {
+  if (error == ESRCH) {
     space.gone = true;
     space.pending.clear();
     return {};
   }
-  *later = errno == EAGAIN || errno == ENOMEM;
-  if (errno == EAGAIN) return {};
-  if (errno != ENOMEM || ++no_memory_ > kNoMemoryTries) return fail_errno(what);
+  *later = error == EAGAIN || error == ENOMEM;
+  if (error == EAGAIN) return {};
+  if (error != ENOMEM || ++no_memory_ > kNoMemoryTries) return fail(Error::from_errno(error, what));
   std::this_thread::sleep_for(kNoMemoryPause);
   return {};
 }
@@ -295,12 +295,13 @@ Result<> Placer::place(Space& space, const LateRun& run, bool* later) {
   copy.dst = run.address;
   copy.src = reinterpret_cast<std::uint64_t>(buffer_.data());
   copy.len = bytes;
-  const bool all = ioctl(space.uffd.get(), UFFDIO_COPY, &copy) == 0;
+  const int error = ioctl(space.uffd.get(), UFFDIO_COPY, &copy) == 0 ? 0 : errno;
   // It takes no more than one mapping at a time, and mprotect(2) splits them without a word.
-  if (!all && errno == ENOENT && run.pages > 1) return place(space, *space.pending.at(run.address, 1), later);
+  if (error == ENOENT && run.pages > 1) return place(space, *space.pending.at(run.address, 1), later);
   if (copy.copy > 0) space.pending.drop(run.address, run.address + static_cast<std::uint64_t>(copy.copy));
-  if (all) no_memory_ = 0;
-  return all ? Result<>() : failed(space, "put a page into place", later);
+  if (error != 0) return failed(space, error, "put a page into place", later);
+  no_memory_ = 0;
+  return {};
 }
 
 Result<> Placer::place_zero(Space& space, std::uint64_t address, bool* later) {
@@ -308,7 +309,7 @@ Result<> Placer::place_zero(Space& space, std::uint64_t address, bool* later) {
   zero.range = {address, kPage};
   if (ioctl(space.uffd.get(), UFFDIO_ZEROPAGE, &zero) == 0) return {};
   // Somebody else's fault was served, or the mapping is gone: it looks again.
-  if (errno != EEXIST && errno != ENOENT) return failed(space, "put a page of zeros into place", later);
+  if (errno != EEXIST && errno != ENOENT) return failed(space, errno, "put a page of zeros into place", later);
   uffdio_range range{address, kPage};
   (void)ioctl(space.uffd.get(), UFFDIO_WAKE, &range);
   return {};
