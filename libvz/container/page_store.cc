@@ -175,6 +175,19 @@ std::uint64_t pages_of(const std::vector<PageRun>& runs) {
   return out;
 }
 
+// Ascending, and none overlaps another: a parent has the same pages in common with each of its children.
+std::vector<PageRun> united(std::vector<PageRun> runs) {
+  std::sort(runs.begin(), runs.end(), [](const PageRun& x, const PageRun& y) { return x.address < y.address; });
+  std::vector<PageRun> out;
+  for (const auto& run : runs) {
+    if (out.empty() || run.address > out.back().end())
+      out.push_back(run);
+    else if (run.end() > out.back().end())
+      out.back().pages = (run.end() - out.back().address) / kPage;
+  }
+  return out;
+}
+
 using RunsOf = std::map<std::uint32_t, std::vector<PageRun>>;
 
 // By process, of those for which it is worth it. A page at the same place in parent and child may be one page, which
@@ -185,14 +198,15 @@ RunsOf choose_late(const std::vector<CriuProcess>& processes, const RunsOf& sent
     auto own = sent.find(process.pid), parents = sent.find(process.parent);
     if (own == sent.end() || parents == sent.end()) continue;
     const auto both = common_to(own->second, parents->second);
-    for (auto pid : {process.pid, process.parent}) shared[pid] = merged(std::move(shared[pid]), both);
+    for (auto pid : {process.pid, process.parent}) shared[pid].insert(shared[pid].end(), both.begin(), both.end());
   }
   for (const auto& process : processes) {
     auto own = sent.find(process.pid);
     if (own == sent.end()) continue;
     auto late = common_to(own->second, as_runs(process.plain));
-    late = missing_from(late, shared[process.pid]);
-    late = missing_from(late, merged(as_runs(process.kernel_written), {}));
+    auto kept = as_runs(process.kernel_written);
+    kept.insert(kept.end(), shared[process.pid].begin(), shared[process.pid].end());
+    late = missing_from(late, united(std::move(kept)));
     if (pages_of(late) * kPage >= kLateLeast) out[process.pid] = std::move(late);
   }
   return out;
