@@ -20,6 +20,8 @@ constexpr std::uint64_t kPage = 4096;
 constexpr std::size_t kLayersMax = 64;
 constexpr std::size_t kTableMax = 64u << 20;
 constexpr std::uint64_t kLateLeast = 8u << 20;  // bytes of a process that are worth it
+// And of all of them, for each of CRIU's images, which costs a link: there is one for every connection.
+constexpr std::uint64_t kLateLeastPerImage = 256u << 10;
 constexpr std::string_view kTablePrefix = "pagemap-", kTableSuffix = ".img";
 
 // "pagemap-12.img", not those of shared memory, whose pages are always among the images.
@@ -255,7 +257,9 @@ Result<LateMemory> PageStore::set_apart() {
     tables.emplace(*pid, std::move(table));
   }
   const auto late = choose_late(VZ_TRY(read_processes(images.get())), sent);
-  if (late.empty()) return out;
+  std::uint64_t pages = 0;
+  for (const auto& [pid, runs] : late) pages += pages_of(runs);
+  if (pages * kPage < std::max(kLateLeast, names.size() * kLateLeastPerImage)) return out;
   const auto path = images_ + "/" + kLateImages;
   VZ_TRY(remove_tree(path));
   VZ_TRY(make_dirs(path, 0755));

@@ -214,6 +214,16 @@ TEST_F(SetApart, NorIsWhatTheProgramOrTheKernelReliesOn) {
   EXPECT_EQ(late(6), (Runs{{0x2000, 0x10}, {0x2012, 3000 - 0x12}, {0x8000, 3000}}));
 }
 
+TEST_F(SetApart, NotWithManyImages) {
+  for (int i = 0; i < 100; ++i) std::ofstream(images() + "/tcp-stream-" + std::to_string(i) + ".img") << "x";
+  store_.emplace(dump_);
+  ASSERT_TRUE(store_->begin_layer());
+  send(6, 0x2000, 4000);
+  finish({{6, {lazy(0x2000, 4000)}}});
+  EXPECT_TRUE(late_.runs.empty());
+  EXPECT_FALSE(fs::exists(late_images_path(dump_)));
+}
+
 TEST_F(SetApart, DamagedImages) {
   std::ofstream(images() + "/mm-6.img") << "x";
   store_.emplace(dump_);
