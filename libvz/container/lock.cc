@@ -8,7 +8,6 @@
 
 #include <csignal>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -82,15 +81,13 @@ Result<CtLock> CtLock::take(const Host& host, Ctid id, const std::string& status
   auto fd = VZ_TRY_CTX(lock_after_others(lock.path_, status, patience), "Unable to lock container");
   if (!fd) return fail(already_locked(lock.path_));
   VZ_TRY_CTX(rewrite_file(*fd, lock_text(status)), "Unable to lock container");
-  lock.fd_ = fd->release();
+  lock.fd_ = *std::move(fd);
   return lock;
 }
 
-void CtLock::set_status(const std::string& status) const {
-  if (UniqueFd copy{fcntl(fd_, F_DUPFD_CLOEXEC, 0)}) (void)rewrite_file(copy, lock_text(status));
-}
+void CtLock::set_status(const std::string& status) const { (void)rewrite_file(fd_, lock_text(status)); }
 
-CtLock::CtLock(CtLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+CtLock::CtLock(CtLock&&) noexcept = default;
 
 CtLock& CtLock::operator=(CtLock&& other) noexcept {
   std::swap(fd_, other.fd_);
@@ -99,7 +96,7 @@ CtLock& CtLock::operator=(CtLock&& other) noexcept {
 }
 
 CtLock::~CtLock() {
-  if (fd_ >= 0) unlink_locked(path_, UniqueFd(fd_));
+  if (fd_) unlink_locked(path_, std::move(fd_));
 }
 
 Result<> end_lock_holder(const Host& host, Ctid id, const std::string& command) {

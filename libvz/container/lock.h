@@ -7,6 +7,7 @@
 #include <vz/ctid.h>
 #include <vz/error.h>
 #include <vz/host.h>
+#include "libvz/base/fd.h"
 
 namespace vz {
 
@@ -21,13 +22,13 @@ class CtLock {
   CtLock& operator=(CtLock&&) noexcept;
   ~CtLock();
   // Held as long as any copy of it is open, in whatever process.
-  int fd() const { return fd_; }
+  int fd() const { return fd_.get(); }
   // Best effort: it is for whoever comes meanwhile.
   void set_status(const std::string& status) const;
 
  private:
   CtLock() = default;
-  int fd_ = -1;
+  UniqueFd fd_;
   std::string path_;
 };
 

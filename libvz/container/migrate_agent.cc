@@ -421,7 +421,7 @@ void Agent::deliver_packets() {
   if (auto count = takeover_->deliver(*id_)) kept_packets_ = *count;
 }
 
-// What a container may get when it runs already, and what it is still to be asked for when it is not.
+// Its processes are there and have not run: from here on who places their memory waits for them.
 Result<> Agent::place_late(const Cgroups& cgroups, const ProcessId& init) {
   std::vector<LateProcess> processes;
   for (pid_t pid : VZ_TRY(cgroups.pids())) {

@@ -47,4 +47,22 @@ inline ssize_t receive_with_fd(int socket, msghdr header, UniqueFd* fd) {
   return n;
 }
 
+// The same of one plain value; both ends know its type.
+template <class T>
+ssize_t send_value_with_fd(int socket, T value, int fd) {
+  iovec data{&value, sizeof value};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  return send_with_fd(socket, header, fd);
+}
+template <class T>
+ssize_t receive_value_with_fd(int socket, T* value, UniqueFd* fd) {
+  iovec data{value, sizeof *value};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  return receive_with_fd(socket, header, fd);
+}
+
 }  // namespace vz

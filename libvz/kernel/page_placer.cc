@@ -29,6 +29,7 @@
 #include "libvz/kernel/job.h"
 #include "libvz/kernel/page_tracker.h"
 #include "libvz/kernel/remote_task.h"
+#include "libvz/kernel/signal.h"
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -52,16 +53,12 @@ int guard(UniqueFd line, const UniqueFd& init) {
   std::vector<UniqueFd> kept;
   for (;;) {
     char what = 0;
-    iovec data{&what, 1};
-    msghdr header{};
-    header.msg_iov = &data;
-    header.msg_iovlen = 1;
     UniqueFd fd;
-    if (receive_with_fd(line.get(), header, &fd) <= 0) break;
+    if (receive_value_with_fd(line.get(), &what, &fd) <= 0) break;
     if (what == kDone) return 0;
     kept.push_back(std::move(fd));
   }
-  (void)syscall(SYS_pidfd_send_signal, init.get(), SIGKILL, nullptr, 0);
+  (void)send_signal(init, SIGKILL);
   pollfd ended{init.get(), POLLIN, 0};
   while (poll(&ended, 1, -1) < 0 && errno == EINTR) {
   }
@@ -100,13 +97,7 @@ class Placer {
   int no_memory_ = 0;
 };
 
-void Placer::tell(char what, int fd) const {
-  iovec data{&what, 1};
-  msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
-  (void)send_with_fd(guard_.get(), header, fd);
-}
+void Placer::tell(char what, int fd) const { (void)send_value_with_fd(guard_.get(), what, fd); }
 
 Result<> Placer::add(UniqueFd uffd, PendingPages pending) {
   tell(kTaken, uffd.get());
@@ -165,25 +156,14 @@ class ThereFd {
   unsigned long fd_;
 };
 
-Result<UniqueFd> fetch_fd(int process, unsigned long fd) {
-  UniqueFd here(static_cast<int>(syscall(SYS_pidfd_getfd, process, static_cast<int>(fd), 0)));
-  if (!here) return fail_errno("pidfd_getfd");
-  return here;
-}
-
 // Of a descriptor that is put into the other process, its number there.
-Result<long> give_fd(RemoteTask& task, Scratch& scratch, int process, int fd) {
+Result<long> give_fd(RemoteTask& task, Scratch& scratch, int fd) {
   constexpr std::uint64_t kEnds = 0, kByte = 64, kVector = 128, kHeader = 256, kControl = 512;
   VZ_TRY(task.call(SYS_socketpair, {AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, scratch.address(kEnds)}));
   const int first = VZ_TRY(scratch.get<int>(kEnds)), second = VZ_TRY(scratch.get<int>(kEnds + sizeof(int)));
   const ThereFd near(task, first), far(task, second);
-  UniqueFd ours = VZ_TRY(fetch_fd(process, near.get()));
-  char byte = 0;
-  iovec data{&byte, 1};
-  msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
-  if (send_with_fd(ours.get(), header, fd) < 0) return fail_errno("send a descriptor");
+  UniqueFd ours = VZ_TRY(task.fetch(first));
+  if (send_value_with_fd(ours.get(), '\0', fd) < 0) return fail_errno("send a descriptor");
   const auto pointer = [&](std::uint64_t offset) { return reinterpret_cast<void*>(scratch.address(offset)); };
   iovec there{pointer(kByte), 1};
   msghdr received{};
@@ -203,12 +183,10 @@ Result<long> give_fd(RemoteTask& task, Scratch& scratch, int process, int fd) {
 // A userfaultfd(2) of its memory. In its own name it would get none that waits for what the kernel touches: only the
 // host's root may have that, or who has the device open.
 Result<UniqueFd> take_uffd(RemoteTask& task, pid_t pid, const UniqueFd& device) {
-  UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) return fail_errno(fmt::format("process {}", pid));
   Scratch scratch = VZ_TRY(Scratch::make(task, pid));
-  const ThereFd given(task, VZ_TRY(give_fd(task, scratch, process.get(), device.get())));
+  const ThereFd given(task, VZ_TRY(give_fd(task, scratch, device.get())));
   const ThereFd made(task, VZ_TRY(task.call(SYS_ioctl, {given.get(), USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK})));
-  return fetch_fd(process.get(), made.get());
+  return task.fetch(static_cast<long>(made.get()));
 }
 
 // What is there already has no contents: a huge page around one that was restored, say.

@@ -103,6 +103,15 @@ RemoteTask::~RemoteTask() {
   for (pid_t thread : threads_) (void)trace(PTRACE_DETACH, thread, 0, nullptr);
 }
 
+// It stands still, so the number is still its own.
+Result<UniqueFd> RemoteTask::fetch(long fd) const {
+  UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid_, 0)));
+  if (!process) return fail_errno(fmt::format("process {}", pid_));
+  UniqueFd here(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(fd), 0)));
+  if (!here) return fail_errno("pidfd_getfd");
+  return here;
+}
+
 #ifdef __x86_64__
 
 namespace {
@@ -190,25 +199,12 @@ namespace {
 
 // All its threads stand still: nobody in it sees the descriptor, and no fork takes it along.
 Result<UniqueFd> take_userfaultfd(pid_t pid) {
-  UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) return fail_errno(fmt::format("process {}", pid));
   auto task = VZ_TRY(RemoteTask::stop(pid));
   const unsigned long flags = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY;
   const long there = VZ_TRY(task.call(SYS_userfaultfd, {flags}));
-  UniqueFd here(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(there), 0)));
-  const int error = errno;
+  auto here = task.fetch(there);
   VZ_TRY(task.call(SYS_close, {static_cast<unsigned long>(there)}));
-  if (!here) return fail(Error::from_errno(error, "pidfd_getfd"));
   return here;
-}
-
-Result<> send_one(int socket, std::uint32_t index, int fd) {
-  iovec data{&index, sizeof index};
-  msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
-  if (send_with_fd(socket, header, fd) < 0) return fail_errno("send a descriptor");
-  return {};
 }
 
 }  // namespace
@@ -221,20 +217,15 @@ Result<std::vector<UniqueFd>> take_userfaultfds(const std::vector<pid_t>& pids) 
     (void)setsid();
     ours.reset();
     for (std::uint32_t i = 0; i < pids.size(); ++i)
-      if (auto fd = take_userfaultfd(pids[i])) (void)send_one(theirs.get(), i, fd->get());
+      if (auto fd = take_userfaultfd(pids[i])) (void)send_value_with_fd(theirs.get(), i, fd->get());
     return 0;
   }));
   theirs.reset();
   std::vector<UniqueFd> out(pids.size());
   for (;;) {
     std::uint32_t index = 0;
-    iovec data{&index, sizeof index};
-    msghdr header{};
-    header.msg_iov = &data;
-    header.msg_iovlen = 1;
     UniqueFd fd;
-    const auto got = receive_with_fd(ours.get(), header, &fd);
-    if (got <= 0) break;
+    if (receive_value_with_fd(ours.get(), &index, &fd) <= 0) break;
     if (index < out.size()) out[index] = std::move(fd);
   }
   (void)finish_job(job);

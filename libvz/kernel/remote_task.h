@@ -29,6 +29,8 @@ class RemoteTask {
   // In its main thread; not past a seccomp filter where the kernel cannot suspend that. The call's negative errno is an
   // error.
   Result<long> call(long number, const std::array<unsigned long, 6>& arguments = {});
+  // A copy here of one of its descriptors.
+  Result<UniqueFd> fetch(long fd) const;
 
  private:
   explicit RemoteTask(pid_t pid) : pid_(pid) {}

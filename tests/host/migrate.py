@@ -99,10 +99,17 @@ class MigrateTest(vzhost.HostTest):
         return out
 
     @staticmethod
-    def frozen(ctid, node):
+    def events(ctid, node):
+        return [path for path in vzhost.cgroups(ctid, "ct/cgroup.events") if ("/vz-node-" in str(path)) == (node == "b")]
+
+    def frozen(self, ctid, node):
         """By cgroup v2: what is left of it there is ended, or will be, and does not run until then."""
-        groups = [path for path in vzhost.cgroups(ctid, "ct/cgroup.events") if ("/vz-node-" in str(path)) == (node == "b")]
-        return any("frozen 1" in path.read_text() for path in groups)
+        return any("frozen 1" in path.read_text() for path in self.events(ctid, node))
+
+    def ways(self):
+        """To b and back: who moves it, who has it then, and the arguments."""
+        return [(vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
+                (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])]
 
     def owner(self, ctid):
         """Who can start it. Both having files is fine, both being able to start is not."""
@@ -616,8 +623,7 @@ class Memory(LiveTest):
         mib = 96
         ctid = self.make("--ram", "256M", "--swap", "0", diskspace="256M")
         self.worker(ctid, mib, 20)
-        for call, there, options in ((vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
-                                     (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])):
+        for call, there, options in self.ways():
             report = call("migrate", ctid, *options, "--live", "--json", *more, check=0).json()
             passes = [p for p in report["passes"] if p["kind"] == "memory"]
             self.assertGreaterEqual(report["lazy_bytes"], mib * MIB) if more else self.assertEqual(report["lazy_bytes"], 0)
@@ -634,11 +640,9 @@ class Memory(LiveTest):
         """It forks, moves, gives back, maps anew and lets the kernel read what has not come yet."""
         ctid = self.make("--ram", "512M", "--swap", "0", diskspace="256M")
         self.worker(ctid, 128, name="late_worker")
-        ways = [(vzctl, self.b.vzctl, ["b", "--transport", self.b.transport()]),
-                (self.b.vzctl, vzctl, ["a", "--transport", self.b.back()])]
         late = 0
         for i in range(16):
-            call, there, options = ways[i % 2]
+            call, there, options = self.ways()[i % 2]
             report = call("migrate", ctid, *options, "--live", "--lazy", "--json", check=0).json()
             before = self.checks(there, ctid)
             vzhost.wait_for(lambda: self.checks(there, ctid) > before + 1000, what="more rounds", timeout=60)
@@ -1019,7 +1023,7 @@ exec cat <&3 >{work}/in 4>&-"""
         """Once it is given away nothing of it runs there any more, although nobody is left to end it."""
         ctid, before = self.happens(self.kill_both, "source", "suspend.given")
         self.assertEqual(journal(ctid)["phase"], "committed")
-        here = [path for path in vzhost.cgroups(ctid, "ct/cgroup.events") if "/vz-node-" not in str(path)]
+        here = self.events(ctid, "a")
         self.assertEqual(len(here), 1, here)
         vzhost.wait_for(lambda: "populated 1\nfrozen 1" in here[0].read_text(), what="that it stands still")
         self.assertRc(vzctl("exec", ctid, "true"), 31)

@@ -110,11 +110,6 @@ class Node:
     def wipe(self, ctid):
         for command in (["stop", ctid, "--fast"], ["migrate", ctid, "--resolve", "--drop"], ["destroy", ctid]):
             self.vzctl(*command)
-        # Where vz makes no groups of its own a container is in the outermost one, and CRIU takes all of them along: each
-        # move would put the nodes of all tests into this one, with what they have got in the same way.
-        for group in self.groups:
-            for copy in group.glob("vz-node-*"):
-                run(["find", copy, "-depth", "-type", "d", "-delete"])
 
     def end(self):
         pid = self.path("/run/vz/vzd.pid")
