@@ -640,18 +640,18 @@ class Memory(LiveTest):
         """It forks, moves, gives back, maps anew and lets the kernel read what has not come yet."""
         ctid = self.make("--ram", "512M", "--swap", "0", diskspace="256M")
         self.worker(ctid, 128, name="late_worker")
-        late = 0
-        for i in range(16):
+        seen = []
+        for i in range(40):
             call, there, options = self.ways()[i % 2]
             report = call("migrate", ctid, *options, "--live", "--lazy", "--json", check=0).json()
             before = self.checks(there, ctid)
             vzhost.wait_for(lambda: self.checks(there, ctid) > before + 1000, what="more rounds", timeout=60)
             self.assertNotIn("wrong", there("exec2", ctid, "cat /log", check=0).out)
             # When it has a child in this moment, which has all of its memory, nothing is.
-            late += report["lazy_bytes"] > 8 * MIB
-            if late == 3:
+            seen.append((report["lazy_bytes"], report["why"], report["passes"]))
+            if sum(late > 8 * MIB for late, *_ in seen) == 3:
                 return
-        self.fail("memory was not late")
+        self.fail(f"memory was not late: {seen}")
 
     def placer(self):
         """Of two that have the memory's descriptor the one who is the other's parent: it, or None."""
