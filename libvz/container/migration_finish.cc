@@ -39,16 +39,16 @@ void import_usage(const Host& host, Ctid id, const std::string& text, Reporter& 
     reporter.warn(fmt::format("Warning: container {}: its usage begins anew: {}", id.value(), saved.error().message()));
 }
 
-// Of a container that was suspended. Only with its token, which the private area of the other host had.
+// Of a container that was suspended. Only with its token, which the private area of the other host had. Once: when the
+// dump has its name, the container may have run from it, which takes the token away for good.
 Result<> place_dump(const Host& host, Ctid id, const MigrationJournal& journal, Reporter& reporter) {
   if (journal.token.empty()) return {};
   reporter.step("migrate.dump");
   const auto path = default_dump_path(host, id), incoming = incoming_dump_path(path);
-  if (exists(incoming)) {
-    VZ_TRY(remove_dump(path));
-    VZ_TRY(rename_durably(incoming, path));
-  }
-  return exists(path) ? write_token(journal.private_path, journal.token) : Result<>();
+  if (!exists(incoming)) return {};
+  VZ_TRY(remove_dump(path));
+  VZ_TRY(write_token(journal.private_path, journal.token));
+  return rename_durably(incoming, path);
 }
 
 }  // namespace
