@@ -89,7 +89,7 @@ class Checkpoint {
   Result<> on_notification(CriuNotification& n, const Criu& criu, const UniqueFd& dir, DumpManifest& manifest);
   Result<> hold_still(const Criu& criu);
   Result<DumpManifest> manifest_for(const CriuProgram& program);
-  Result<> begin(DumpManifest& manifest);
+  Result<> begin(const UniqueFd& dir, DumpManifest& manifest);
   Result<bool> has_one_network();
   Result<> choose_network();
   Result<> sync_files();
@@ -167,7 +167,7 @@ Result<DumpManifest> Checkpoint::manifest_for(const CriuProgram& program) {
 }
 
 // CRIU has made itself ready, which takes a while, and has not yet looked at the container.
-Result<> Checkpoint::begin(DumpManifest& manifest) {
+Result<> Checkpoint::begin(const UniqueFd& dir, DumpManifest& manifest) {
   if (!frozen_) VZ_TRY(freeze());
   ct_.reporter.info("\tdump...");
   manifest.groups = VZ_TRY(read_inner_groups(running_.cgroups, state_.idmap));
@@ -183,7 +183,7 @@ Result<> Checkpoint::begin(DumpManifest& manifest) {
     });
   }
   VZ_TRY(sync_files());
-  return hooks_.frozen ? hooks_.frozen() : Result<>();
+  return hooks_.frozen ? hooks_.frozen(dir) : Result<>();
 }
 
 // CRIU has thawed it for its work, and is all that keeps it from running: if CRIU was killed while another host gets
@@ -202,7 +202,7 @@ Result<> Checkpoint::on_notification(CriuNotification& n, const Criu& criu, cons
                                      DumpManifest& manifest) {
   ct_.reporter.step("suspend.criu." + n.name);
   if (ct_.reporter.cancelled()) return fail(Code::checkpoint, "interrupted");
-  if (n.name == "pre-dump") return begin(manifest);
+  if (n.name == "pre-dump") return begin(dir, manifest);
   if (n.name != "post-dump") return {};
   const bool still = hooks_.dumped && running_.cgroups.frozen_can_die();
   if (still) VZ_TRY(hold_still(criu));
@@ -211,13 +211,19 @@ Result<> Checkpoint::on_notification(CriuNotification& n, const Criu& criu, cons
     if (!manifest.network) return fail(network_changed());
   }
   VZ_TRY(part_executables(dir.get()));
+  if (hooks_.dumped) VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
+  const auto known = hooks_.written ? VZ_TRY(hooks_.written()) : KnownFiles();
   ct_.reporter.step("suspend.commit");
-  VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable));
+  VZ_TRY(commit_dump(dir, path_, manifest, hooks_.durable, known));
   ct_.reporter.step("suspend.token");
-  if (!hooks_.memory_sent) VZ_TRY(write_token(ct_.private_path, manifest.token));
-  if (!hooks_.dumped) return {};
-  VZ_TRY(sync_files());  // CRIU gives names to files that are open and have none
-  VZ_TRY(hooks_.dumped(manifest.token));
+  // It waits for the disk, and has to be there when the container is given away.
+  std::future<Result<>> token;
+  if (!hooks_.memory_sent)
+    token = std::async(std::launch::async, [&] { return write_token(ct_.private_path, manifest.token); });
+  auto dumped = hooks_.dumped ? hooks_.dumped(manifest.token) : Result<>();
+  if (token.valid()) VZ_TRY(token.get());
+  if (!dumped || !hooks_.dumped) return dumped;
+  VZ_TRY(hooks_.giving_away());
   given_away_ = true;
   ct_.reporter.step("suspend.given");
   // After CRIU has been told: if we die then, it still ends the container, and does not unlock its network.

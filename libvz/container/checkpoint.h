@@ -36,13 +36,17 @@ Result<> resume_frozen(Context& ct, const Running& running);
 // What a migration does between the steps of a whole checkpoint. The container stands still from `freezing` on.
 struct CheckpointHooks {
   std::function<void()> freezing;
-  // It stands still, and CRIU has not looked at it.
-  std::function<Result<>()> frozen;
+  // It stands still, and CRIU has not looked at it. Into `images` it will write.
+  std::function<Result<>(const UniqueFd& images)> frozen;
   // It runs again, since a dump was refused for a reason that passes: before the next attempt.
   std::function<Result<>()> again;
+  // All images are written, and its file system is as it will be. What is known of some of them, if anything.
+  std::function<Result<KnownFiles>()> written;
   // The dump with this token is complete, nothing was ended yet: an error undoes everything, and the container runs on.
   std::function<Result<>(const std::string& token)> dumped;
-  // Nothing of it runs here any more, whoever dies: what `dumped` has said yes to is frozen, and CRIU ends it
+  // The same, and the dump can be used from now on, if it has the memory: the last that can fail.
+  std::function<Result<>()> giving_away;
+  // Nothing of it runs here any more, whoever dies: what `giving_away` has said yes to is frozen, and CRIU ends it
   // meanwhile. Not called where the host cannot freeze what CRIU holds.
   std::function<void()> given_away;
   // Its processes are gone; what it left on this host is still there.

@@ -6,11 +6,9 @@
 
 #include <fcntl.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <fmt/format.h>
 
+#include "libvz/base/stream_hash.h"
 #include "libvz/base/text.h"
 #include "libvz/kernel/criu_ids.h"
 #include "libvz/kernel/file.h"
@@ -34,26 +32,12 @@ std::string parent_of(const std::string& path) {
 }
 
 Result<DumpFile> hash_file(int dir, const std::string& name) {
-  UniqueFd fd = VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  DumpFile out{name, VZ_TRY(file_size(fd.get())), 0};
-  XXH3_state_t state;
-  (void)XXH3_64bits_reset(&state);
-  for (std::uint64_t at = 0; at < out.size;) {
-    // Most files are small, there is one for each connection, and a container waits.
-    auto piece =
-        VZ_TRY(read_at(fd.get(), at, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, out.size - at))));
-    if (piece.empty()) return fail(Code::io, name + " became shorter while it was read");
-    (void)XXH3_64bits_update(&state, piece.data(), piece.size());
-    at += piece.size();
-  }
-  out.hash = XXH3_64bits_digest(&state);
-  return out;
+  return read_dump_file(VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)), name);
 }
 
 Result<DumpFile> finish_file(int images, const std::string& name, bool durable) {
-  auto file = VZ_TRY(hash_file(images, name));
-  UniqueFd fd = VZ_TRY(open_at(images, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  VZ_TRY(set_mode_of(fd.get(), 0644));
+  UniqueFd fd = VZ_TRY(open_written_image(images, name));
+  auto file = VZ_TRY(read_dump_file(fd, name));
   if (durable) VZ_TRY(sync_file(fd.get()));
   return file;
 }
@@ -67,9 +51,13 @@ Result<> write_manifest(const std::string& dir, const std::string& text, bool du
   return sync_file(directory.get());
 }
 
-Result<> finish_images(const UniqueFd& images, DumpManifest& manifest, bool durable) {
+Result<> finish_images(const UniqueFd& images, DumpManifest& manifest, bool durable, const KnownFiles& known) {
   for (const auto& name : VZ_TRY(list_dir_at(images.get(), "."))) {
-    manifest.files.push_back(VZ_TRY_CTX(finish_file(images.get(), name, durable), "dump file " + name));
+    auto at = known.find(name);
+    if (at != known.end() && !durable)
+      manifest.files.push_back(at->second);
+    else
+      manifest.files.push_back(VZ_TRY_CTX(finish_file(images.get(), name, durable), "dump file " + name));
   }
   return durable ? sync_file(images.get()) : Result<>();
 }
@@ -95,6 +83,29 @@ Result<> check_safe(const std::string& path, const UniqueFd& dir, const UniqueFd
 
 }  // namespace
 
+Result<DumpFile> read_dump_file(const UniqueFd& fd, const std::string& name,
+                                const std::function<Result<>(std::string_view)>& sink) {
+  DumpFile out{name, VZ_TRY(file_size(fd.get())), 0};
+  StreamHash hash;
+  for (std::uint64_t at = 0; at < out.size;) {
+    // Most files are small, there is one for each connection, and a container waits.
+    auto piece =
+        VZ_TRY(read_at(fd.get(), at, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, out.size - at))));
+    if (piece.empty()) return fail(Code::io, name + " became shorter while it was read");
+    hash.add(piece);
+    if (sink) VZ_TRY(sink(piece));
+    at += piece.size();
+  }
+  out.hash = hash.value();
+  return out;
+}
+
+Result<UniqueFd> open_written_image(int images, const std::string& name) {
+  UniqueFd fd = VZ_TRY(open_at(images, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  VZ_TRY(set_mode_of(fd.get(), 0644));
+  return fd;
+}
+
 std::string default_dump_path(const Host& host, Ctid id) { return host.dump_dir() + "/Dump." + id.str(); }
 
 std::string layer_name(std::size_t number) { return fmt::format("{}{}", kLayerPrefix, number); }
@@ -116,8 +127,9 @@ Result<UniqueFd> begin_dump(const std::string& path) {
   return fd;
 }
 
-Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable) {
-  VZ_TRY(finish_images(images, manifest, durable));
+Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable,
+                     const KnownFiles& known) {
+  VZ_TRY(finish_images(images, manifest, durable, known));
   VZ_TRY(write_manifest(temporary(path), manifest_text(manifest), durable));
   // What had this name belongs to a time before.
   VZ_TRY(remove_tree(path));
@@ -146,7 +158,7 @@ Result<Dump> open_dump(const std::string& path) {
   return Dump{path, std::move(*images), VZ_TRY(parse_manifest(text, path))};
 }
 
-Result<> verify_dump(const Dump& dump) {
+Result<> verify_dump(const Dump& dump, const KnownFiles& known) {
   auto damaged = [&](const std::string& what) {
     return fail(Error(Code::restore, fmt::format("dump {} is damaged: {}", dump.path, what))
                     .with_hint("copy it again, or start the container without it"));
@@ -155,7 +167,8 @@ Result<> verify_dump(const Dump& dump) {
   std::erase_if(names, is_of_layers);
   if (names.size() != dump.manifest.files.size()) return damaged("files are missing, or were added");
   for (const auto& file : dump.manifest.files) {
-    auto now = hash_file(dump.images.get(), file.name);
+    auto at = known.find(file.name);
+    auto now = at != known.end() ? Result<DumpFile>(at->second) : hash_file(dump.images.get(), file.name);
     if (!now) return damaged(file.name + ": " + now.error().message());
     if (now->size != file.size) return damaged(fmt::format("{} has {} bytes, not {}", file.name, now->size, file.size));
     if (now->hash != file.hash) return damaged(file.name + " has other contents");

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,6 +43,13 @@ struct DumpFile {
   std::uint64_t size = 0, hash = 0;  // XXH3, 64 bits: finds damage, not malice
   bool operator==(const DumpFile&) const = default;
 };
+// Of some that need not be read again, by name.
+using KnownFiles = std::map<std::string, DumpFile>;
+// All of it, from the file's beginning; each piece is shown to `sink`, whose error ends it.
+Result<DumpFile> read_dump_file(const UniqueFd& fd, const std::string& name,
+                                const std::function<Result<>(std::string_view)>& sink = {});
+// One that CRIU wrote, and will open as the container's root.
+Result<UniqueFd> open_written_image(int images, const std::string& name);
 
 struct DumpManifest {
   static constexpr int kVersion = 1;
@@ -70,8 +79,9 @@ std::string default_dump_path(const Host& host, Ctid id);  // DUMPDIR/Dump.ID
 // PATH.tmp/images, empty, for CRIU to fill. PATH's parent is made when missing.
 Result<UniqueFd> begin_dump(const std::string& path);
 // Hashes what is in it, writes the manifest and gives it its name. A dump that was there is replaced.
-// `durable`: it survives a crash of the host.
-Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable = true);
+// `durable`: it survives a crash of the host. `known`: came by open_written_image(), and did not change since.
+Result<> commit_dump(const UniqueFd& images, const std::string& path, DumpManifest& manifest, bool durable = true,
+                     const KnownFiles& known = {});
 Result<> remove_dump(const std::string& path);  // also PATH.tmp; missing is fine
 
 struct Dump {
@@ -81,8 +91,8 @@ struct Dump {
 };
 // Only root's own, closed to others: CRIU believes what is in it, and runs as root. Code::restore says what is wrong.
 Result<Dump> open_dump(const std::string& path);
-// Reads all of it: sizes and hashes.
-Result<> verify_dump(const Dump& dump);
+// Reads all of it but what is known: sizes and hashes.
+Result<> verify_dump(const Dump& dump, const KnownFiles& known = {});
 
 // A dump that came from another host: its images were completed (PageStore), and it gets the ids that the container has
 // here. Not while it is the only one: who dies in between leaves it damaged.

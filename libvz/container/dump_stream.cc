@@ -2,11 +2,13 @@
 #include "libvz/container/dump_stream.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fcntl.h>
 
 #include <fmt/format.h>
 
+#include "libvz/base/stream_hash.h"
 #include "libvz/container/dump.h"
 #include "libvz/container/migration_message.h"
 #include "libvz/container/value.h"
@@ -16,7 +18,6 @@ namespace vz {
 
 namespace {
 
-constexpr std::size_t kPiece = 1u << 20;
 constexpr std::size_t kNameMax = 200;
 
 // "pages-1.img", "core-7.img", "manifest.json".
@@ -28,76 +29,116 @@ bool is_file_name(const std::string& name) {
   return !name.empty() && name.size() <= kNameMax && name[0] != '.' && std::all_of(name.begin(), name.end(), plain);
 }
 
-// As it is called on the way: "images/core-7.img".
-std::string image_name(const std::string& file) { return fmt::format("{}/{}", kDumpImages, file); }
-
-Result<std::uint64_t> send_file(FrameChannel& channel, int dir, const std::string& name, const std::string& as) {
-  UniqueFd fd = VZ_TRY(open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  VZ_TRY(channel.send(kFile, as));
-  const auto size = VZ_TRY(file_size(fd.get()));
-  std::uint64_t at = 0;
-  while (at < size) {
-    auto piece = VZ_TRY(read_at(fd.get(), at, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - at))));
-    if (piece.empty()) break;  // shorter now: the other end sees that
-    VZ_TRY(channel.send(kBytes, piece));
-    at += piece.size();
-  }
-  return at;
-}
-
 // The dump's own layout: the manifest, and below `images` what CRIU wrote, which it opens as the container's root.
-Result<UniqueFd> make_file(const UniqueFd& dir, const UniqueFd& images, const std::string& name) {
-  const std::string prefix = image_name("");
-  const bool image = name.starts_with(prefix);
-  const std::string file = image ? name.substr(prefix.size()) : name;
-  if (!is_file_name(file) || (!image && file != kDumpManifest))
-    return fail(Code::bad_value, fmt::format("a dump has no file '{}'", printable(name)));
-  return open_at(image ? images.get() : dir.get(), file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, image ? 0644 : 0600);
-}
+class Receiver {
+ public:
+  Receiver(UniqueFd dir, UniqueFd images, bool durable)
+      : dir_(std::move(dir)), images_(std::move(images)), durable_(durable) {}
+
+  Result<> begin(const std::string& name) {
+    VZ_TRY(end());
+    const std::string prefix = image_name("");
+    const bool image = name.starts_with(prefix);
+    const std::string file = image ? name.substr(prefix.size()) : name;
+    if (!is_file_name(file) || (!image && file != kDumpManifest))
+      return fail(Code::bad_value, fmt::format("a dump has no file '{}'", printable(name)));
+    if (image && out_.images.erase(file)) VZ_TRY(remove_tree_at(images_.get(), file));
+    file_ = VZ_TRY(open_at(image ? images_.get() : dir_.get(), file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+                           image ? 0644 : 0600));
+    hash_ = {};
+    now_ = {file, 0, 0};
+    if (!image) out_.whole = true;
+    return {};
+  }
+  bool can_add() const { return file_.get() >= 0; }
+  Result<> add(std::string_view bytes) {
+    VZ_TRY(write_all(file_.get(), bytes));
+    hash_.add(bytes);
+    now_.size += bytes.size();
+    return {};
+  }
+  Result<ReceivedDump> finish() {
+    VZ_TRY(end());
+    if (!durable_) return std::move(out_);
+    VZ_TRY(sync_file(images_.get()));
+    VZ_TRY(sync_file(dir_.get()));
+    return std::move(out_);
+  }
+
+ private:
+  Result<> end() {
+    if (!file_) return {};
+    if (durable_) VZ_TRY(sync_file(file_.get()));
+    file_.reset();
+    now_.hash = hash_.value();
+    out_.bytes += now_.size;
+    if (now_.name != kDumpManifest) out_.images[now_.name] = now_;
+    return {};
+  }
+
+  UniqueFd dir_, images_, file_;
+  bool durable_;
+  StreamHash hash_;
+  DumpFile now_;
+  ReceivedDump out_;
+};
 
 }  // namespace
 
 std::string incoming_dump_path(const std::string& dump_path) { return dump_path + ".incoming"; }
 
+std::string image_name(const std::string& file) { return fmt::format("{}/{}", kDumpImages, file); }
+
+Result<DumpFile> send_dump_file(FrameChannel& channel, const UniqueFd& fd, const std::string& name,
+                                const std::string& as) {
+  VZ_TRY(channel.send(kFile, as));
+  return read_dump_file(fd, name, [&](std::string_view piece) { return channel.send(kBytes, piece); });
+}
+
+Result<std::uint64_t> send_manifest(FrameChannel& channel, const std::string& path) {
+  UniqueFd fd = VZ_TRY(open_file(fmt::format("{}/{}", path, kDumpManifest), O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  return VZ_TRY(send_dump_file(channel, fd, kDumpManifest, kDumpManifest)).size;
+}
+
 Result<std::uint64_t> send_dump(FrameChannel& channel, const std::string& path) {
   Dump dump = VZ_TRY(open_dump(path));
   std::uint64_t sent = 0;
-  for (const auto& file : dump.manifest.files)
-    sent += VZ_TRY(send_file(channel, dump.images.get(), file.name, image_name(file.name)));
-  UniqueFd dir = VZ_TRY(open_file(path, O_RDONLY | O_DIRECTORY));
-  sent += VZ_TRY(send_file(channel, dir.get(), kDumpManifest, kDumpManifest));
+  for (const auto& file : dump.manifest.files) {
+    UniqueFd fd = VZ_TRY(open_at(dump.images.get(), file.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+    sent += VZ_TRY(send_dump_file(channel, fd, file.name, image_name(file.name))).size;
+  }
+  sent += VZ_TRY(send_manifest(channel, path));
   VZ_TRY(channel.send(kEnd, ""));
   return sent;
 }
 
-Result<std::uint64_t> receive_dump(FrameChannel& channel, const std::string& path, bool durable) {
+Result<ReceivedDump> receive_dump(FrameChannel& channel, const std::string& path, bool durable) {
   VZ_TRY(make_dirs(path.substr(0, path.rfind('/')), 0700));
   VZ_TRY(make_dirs(path, 0700));
   VZ_TRY(make_dirs(path + "/" + kDumpImages, 0755));
   UniqueFd dir = VZ_TRY(open_file(path, O_RDONLY | O_DIRECTORY));
   UniqueFd images = VZ_TRY(open_at(dir.get(), kDumpImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  UniqueFd file;
-  std::uint64_t received = 0;
-  auto finish = [&]() -> Result<> { return file && durable ? sync_file(file.get()) : Result<>(); };
+  Receiver receiver(std::move(dir), std::move(images), durable);
   for (;;) {
     Frame frame = VZ_TRY(channel.receive());
-    if (frame.type == kBytes && file) {
-      VZ_TRY_CTX(write_all(file.get(), frame.payload), path);
-      received += frame.payload.size();
-    } else if (frame.type == kFile) {
-      VZ_TRY(finish());
-      file = VZ_TRY(make_file(dir, images, frame.payload));
-    } else if (frame.type == kEnd) {
-      break;
-    } else {
+    if (frame.type == kBytes && receiver.can_add())
+      VZ_TRY_CTX(receiver.add(frame.payload), path);
+    else if (frame.type == kFile)
+      VZ_TRY(receiver.begin(frame.payload));
+    else if (frame.type == kEnd)
+      return receiver.finish();
+    else
       return fail(Code::bad_value, fmt::format("{} sends a frame of type {} in a dump", channel.peer(), frame.type));
-    }
   }
-  VZ_TRY(finish());
-  if (!durable) return received;
-  VZ_TRY(sync_file(images.get()));
-  VZ_TRY(sync_file(dir.get()));
-  return received;
+}
+
+Result<> drop_images(const UniqueFd& images, const KnownFiles& received, const DumpManifest* manifest) {
+  std::set<std::string> wanted;
+  if (manifest)
+    for (const auto& file : manifest->files) wanted.insert(file.name);
+  for (const auto& [name, file] : received)
+    if (!wanted.contains(name)) VZ_TRY(remove_tree_at(images.get(), name));
+  return {};
 }
 
 }  // namespace vz

@@ -22,15 +22,13 @@ Result<> check_range(const Frame& frame, std::uint64_t offset, std::uint64_t len
 
 Result<ImageSender> ImageSender::open(int fd) { return ImageSender(VZ_TRY(ImageScan::open(fd))); }
 
-Result<DeltaPass> ImageSender::send(FrameChannel& channel, const ImageProgress& progress) {
+Result<DeltaPass> ImageSender::send(const FrameSink& frames, const ImageProgress& progress) {
   const ImageSink sink{
-      [&](std::uint64_t offset, std::string_view data) { return channel.send(kBlock, little_endian(offset), data); },
+      [&](std::uint64_t offset, std::string_view data) { return frames(kBlock, little_endian(offset), data); },
       [&](std::uint64_t offset, std::uint64_t length) {
-        return channel.send(kHole, little_endian(offset), little_endian(length));
+        return frames(kHole, little_endian(offset), little_endian(length));
       }};
-  auto pass = VZ_TRY(scan_.pass(sink, progress));
-  VZ_TRY(channel.send(kEnd, ""));
-  return pass;
+  return scan_.pass(sink, progress);
 }
 
 Result<std::uint64_t> receive_image(FrameChannel& channel, int fd, std::uint64_t size) {

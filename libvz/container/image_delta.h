@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string_view>
 #include <utility>
 
 #include <vz/error.h>
@@ -11,14 +13,16 @@
 
 namespace vz {
 
+using FrameSink = std::function<Result<>(std::uint8_t type, std::string_view head, std::string_view data)>;
+
 class ImageSender {
  public:
   static constexpr std::uint64_t kChunk = kImageChunk;
 
   // `fd` is borrowed; its size must stay the same.
   static Result<ImageSender> open(int fd);
-  // Sends what is new, then kEnd.
-  Result<DeltaPass> send(FrameChannel& channel, const ImageProgress& progress);
+  // What is new.
+  Result<DeltaPass> send(const FrameSink& frames, const ImageProgress& progress);
 
  private:
   explicit ImageSender(ImageScan scan) : scan_(std::move(scan)) {}

@@ -23,6 +23,8 @@
 #include "libvz/container/dump_stream.h"
 #include "libvz/container/image.h"
 #include "libvz/container/image_delta.h"
+#include "libvz/container/image_pass.h"
+#include "libvz/container/last_pass.h"
 #include "libvz/container/lock.h"
 #include "libvz/container/memory_sender.h"
 #include "libvz/container/migration_connection.h"
@@ -42,7 +44,6 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
 #include "libvz/kernel/hostinfo.h"
-#include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/namespace.h"
 #include "libvz/kernel/sparse_file.h"
@@ -156,19 +157,7 @@ Result<> save_phase(Outgoing& out, const char* phase) {
   return saved;
 }
 
-// One pass; the answer comes when the other end has written everything. May be in another thread than the reporter.
-Result<MigratePass> image_pass(FrameChannel& channel, ImageSender& sender, const ImageProgress& progress) {
-  const auto began = now_ms();
-  MigratePass pass;
-  VZ_TRY(ask(channel, {"pass", {}}));
-  auto delta = VZ_TRY(sender.send(channel, progress));
-  VZ_TRY(receive_answer(channel, "pass"));
-  pass.read = delta.read;
-  pass.sent = delta.sent;
-  pass.took_ms = now_ms() - began;
-  return pass;
-}
-
+// One pass; the answer comes when the other end has written everything.
 Result<MigratePass> files_pass(Outgoing& out, FrameChannel& channel) {
   const auto began = now_ms();
   MigratePass pass;
@@ -190,57 +179,21 @@ void report_pass(Outgoing& out, MigratePass pass, bool frozen) {
                                    pass.read >> 20, pass.sent >> 20, pass.took_ms, frozen ? ", stopped" : ""));
 }
 
+void report_dump(Outgoing& out, const MigratePass& pass) {
+  out.report.passes.push_back(pass);
+  out.ct.reporter.info(fmt::format("Dump: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
+}
+
 Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender* sender, bool frozen) {
   auto progress = [&](std::uint64_t done, std::uint64_t all) {
     out.ct.reporter.progress("copy", done, all);
     return !out.ct.reporter.cancelled();
   };
-  auto pass = VZ_TRY(sender ? image_pass(channel, *sender, progress) : files_pass(out, channel));
+  PassOutbox outbox(channel);
+  auto pass = VZ_TRY(sender ? send_image_pass(outbox, *sender, progress) : files_pass(out, channel));
   report_pass(out, pass, frozen);
   return pass;
 }
-
-// The last pass over an image, beside CRIU's saving of the processes. Nothing changes in it then but by CRIU itself,
-// which gives names to open files that have none; whether anything did is seen by what its device has written.
-class LastPass {
- public:
-  LastPass(Outgoing& out, FrameChannel& channel, std::string device)
-      : out_(out), channel_(channel), device_(std::move(device)) {}
-
-  // It stands still and was synced.
-  void begin() {
-    out_.ct.reporter.step("migrate.pass");
-    if (!out_.sender) return;
-    writes_ = finished_writes(device_).value_or(kUnknown);
-    pass_ = std::async(std::launch::async, [this] {
-      return image_pass(channel_, *out_.sender,
-                        [this](std::uint64_t, std::uint64_t) { return !out_.ct.reporter.cancelled(); });
-    });
-  }
-  // Until then nobody else speaks through the channel. What is not there yet is sent.
-  Result<> finish() {
-    bool complete = false;
-    if (pass_.valid()) {
-      report_pass(out_, VZ_TRY(pass_.get()), true);
-      complete = writes_ != kUnknown && finished_writes(device_).value_or(kUnknown) == writes_;
-    }
-    if (complete) return {};
-    VZ_TRY(send_pass(out_, channel_, out_.sender ? &*out_.sender : nullptr, true));
-    return {};
-  }
-  // For a dump that was given up.
-  void drop() {
-    if (pass_.valid()) (void)pass_.get();
-  }
-
- private:
-  static constexpr std::uint64_t kUnknown = UINT64_MAX;
-  Outgoing& out_;
-  FrameChannel& channel_;
-  std::string device_;
-  std::uint64_t writes_ = kUnknown;
-  std::future<Result<MigratePass>> pass_;
-};
 
 Result<> copy_while_it_runs(Outgoing& out, FrameChannel& channel, ImageSender& sender) {
   std::uint64_t last = UINT64_MAX;
@@ -260,19 +213,33 @@ std::string usage_text(const Context& ct) {
   return record && *record ? usage_record_text(**record) : std::string();
 }
 
-// Of a container that is suspended, by us or before.
+// Of a container that is suspended, by us or before, and will be restored when it is all there.
 Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
-  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}, {"late", out.options.late ? "yes" : "no"}}}));
+  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}, {"late", "no"}}}));
   MigratePass pass;
   pass.kind = "dump";
   pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
   VZ_TRY(receive_answer(channel, "dump"));
   pass.took_ms = now_ms() - began;
   pass.frozen = true;
-  out.report.passes.push_back(pass);
-  out.ct.reporter.info(fmt::format("Dump: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
+  report_dump(out, pass);
+  return {};
+}
+
+// The dump that is on its way, and what of the disk is not there yet.
+Result<> finish_last_pass(Outgoing& out, FrameChannel& channel, LastPass& last_pass) {
+  out.ct.reporter.step("migrate.dump");
+  const auto began = now_ms();
+  MigratePass dump;
+  dump.kind = "dump";
+  dump.sent = dump.read = VZ_TRY(last_pass.send_dump(default_dump_path(out.ct.host, out.ct.id)));
+  dump.took_ms = now_ms() - began;
+  dump.frozen = true;
+  report_dump(out, dump);
+  if (!out.sender) return send_pass(out, channel, nullptr, true).map([](const MigratePass&) {});
+  if (auto second = VZ_TRY(last_pass.second())) report_pass(out, *second, true);
   return {};
 }
 
@@ -323,17 +290,16 @@ Result<> send_memory_ahead(Outgoing& out, FrameChannel& channel, MemorySender& m
   return {};
 }
 
-// Of what does not run any more, or stands still: all but its disk, up to "the other host could run it".
-// `token`: of the dump that goes along; "": none.
+// Of what does not run any more, or stands still: all but its disk and its dump. Then the other host could run it.
+// `token`: of the dump; "": there is none.
 Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_name, const std::string& token) {
   auto request = describe(out, request_name);
-  if (!token.empty()) VZ_TRY(copy_dump(out, channel));
   VZ_TRY(describe_user_limits(out, request));
   request.fields["token"] = token;
   request.fields["usage"] = usage_text(out.ct);
   request.fields["start"] = out.live ? "restore" : out.running ? "yes" : "no";
   VZ_TRY(ask(channel, request));
-  return save_phase(out, "committed");
+  return {};
 }
 
 Result<> copy_before(Outgoing& out, FrameChannel& channel) {
@@ -356,7 +322,9 @@ Result<> copy_and_prepare(Outgoing& out, FrameChannel& channel) {
     out.ct.reporter.step("migrate.pass");
     VZ_TRY(send_pass(out, channel, out.sender ? &*out.sender : nullptr, true));
   }
-  return send_rest(out, channel, "prepare", token);
+  if (!token.empty()) VZ_TRY(copy_dump(out, channel));
+  VZ_TRY(send_rest(out, channel, "prepare", token));
+  return save_phase(out, "committed");
 }
 
 // It ran before. From its dump, if there is one, as if nothing had been.
@@ -469,7 +437,8 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(copy_before(out, channel));
   auto running = VZ_TRY(open_running(out.ct.host, out.ct.id));
   MemorySender memory(running.cgroups);
-  LastPass last_pass(out, channel, running.state.root_device);
+  LastPass last_pass(channel, running.state.root_device, out.options.late,
+                     [&] { return !out.ct.reporter.cancelled(); });
   Go go(out, channel);
   std::optional<HandedOver> handed;
   CheckpointHooks hooks;
@@ -490,15 +459,21 @@ HandedOver move_live(Outgoing& out, FrameChannel& channel) {
     last_pass.drop();
     return hooks.memory_sent ? send_memory_ahead(out, channel, memory) : Result<>();
   };
-  hooks.frozen = [&]() -> Result<> {
+  hooks.frozen = [&](const UniqueFd& images) -> Result<> {
     if (hooks.memory_sent) VZ_TRY(send_memory(out, channel, memory, true));
-    last_pass.begin();
-    return {};
+    out.ct.reporter.step("migrate.pass");
+    return last_pass.begin(images, out.sender ? &*out.sender : nullptr);
+  };
+  hooks.written = [&]() -> Result<KnownFiles> {
+    VZ_TRY(last_pass.written());
+    if (const auto& first = last_pass.first()) report_pass(out, *first, true);
+    return last_pass.known();
   };
   hooks.dumped = [&](const std::string& token) -> Result<> {
-    VZ_TRY(last_pass.finish());
+    VZ_TRY(finish_last_pass(out, channel, last_pass));
     return send_rest(out, channel, "restore", token);
   };
+  hooks.giving_away = [&] { return save_phase(out, "committed"); };
   hooks.given_away = [&] { go.say(); };
   hooks.ended = [&] { handed.emplace(go.take()); };
   auto gone = checkpoint_locked(out.ct, {}, hooks);

@@ -291,13 +291,19 @@ Answer Agent::receive_dump_files(const MigrationMessage& request) {
   VZ_TRY(channel_.send(kAnswer, encode({"ready", {}})));
   const bool durable = request.text("durable") != "no";
   auto received = VZ_TRY(receive_dump(channel_, path, durable));
+  if (!received.whole) {
+    UniqueFd images = VZ_TRY(open_file(path + "/" + kDumpImages, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    VZ_TRY(drop_images(images, received.images, nullptr));
+    return MigrationMessage{"ok", {}};
+  }
   // What is wrong with it is better known before the commit.
   Dump dump = VZ_TRY(open_dump(path));
-  VZ_TRY(verify_dump(dump));
+  VZ_TRY(drop_images(dump.images, received.images, &dump.manifest));
+  VZ_TRY(verify_dump(dump, received.images));
   if (memory_) VZ_TRY(memory_->finish());
   if (memory_ && request.text("late") == "yes") late_ = VZ_TRY(memory_->set_apart());
   if (memory_ || dump.manifest.idmap != idmap_) VZ_TRY(adapt_dump(dump, idmap_, durable));
-  return MigrationMessage{"ok", {{"bytes", std::to_string(received)}}};
+  return MigrationMessage{"ok", {{"bytes", std::to_string(received.bytes)}}};
 }
 
 // One pass over the memory of a container that still runs, or the last one.

@@ -13,7 +13,7 @@
 
 namespace vz {
 
-constexpr std::uint64_t kMigrationProtocol = 2;
+constexpr std::uint64_t kMigrationProtocol = 3;
 
 enum MigrationFrame : std::uint8_t {
   kRequest = 1,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <ctime>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -127,6 +128,11 @@ Result<> FrameChannel::send(std::uint8_t type, std::string_view head, std::strin
   gain_.wrote(kHeader + size, monotonic_ns() - began);
   sent_ += kHeader + size;
   return {};
+}
+
+bool FrameChannel::has_more(std::chrono::milliseconds patience) const {
+  pollfd in{in_.get(), POLLIN, 0};
+  return ::poll(&in, 1, static_cast<int>(patience.count())) > 0;
 }
 
 Result<Frame> FrameChannel::receive() {

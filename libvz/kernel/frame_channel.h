@@ -4,6 +4,7 @@
 // who receives.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,6 +33,8 @@ class FrameChannel {
   Result<> send(std::uint8_t type, std::string_view head, std::string_view data = {});
   // Code::connect at the end of the stream or in the middle of a frame; Code::bad_value for what is no frame.
   Result<Frame> receive();
+  // Whether anything of the other end's is to be received, or its end, within the time.
+  bool has_more(std::chrono::milliseconds patience) const;
 
   // Of what is sent from now on. nullopt, as it is at first: where that was seen to be faster.
   void set_compression(std::optional<bool> compress) { compress_ = compress; }

@@ -288,11 +288,17 @@ class ImageDelta : public testing::Test {
   }
   std::string content(const UniqueFd& fd) { return *read_at(fd.get(), 0, kSize); }
 
+  static FrameSink through(Ends& ends) {
+    return [&ends](std::uint8_t type, std::string_view head, std::string_view data) {
+      return ends.a.send(type, head, data);
+    };
+  }
   DeltaPass pass(ImageSender& sender) {
     Ends ends = make_ends();
     Result<std::uint64_t> received = 0;
     std::thread other([&] { received = receive_image(ends.b, to_.get(), kSize); });
-    auto sent = sender.send(ends.a, [](std::uint64_t, std::uint64_t) { return true; });
+    auto sent = sender.send(through(ends), [](std::uint64_t, std::uint64_t) { return true; });
+    EXPECT_TRUE(ends.a.send(kEnd, ""));
     other.join();
     EXPECT_TRUE(sent && received);
     return sent ? *sent : DeltaPass{};
@@ -350,7 +356,7 @@ TEST_F(ImageDelta, StopsWhenItIsToldTo) {
   fill(1, 'x');
   Ends ends = make_ends();
   auto sender = ImageSender::open(from_.get());
-  auto sent = sender->send(ends.a, [](std::uint64_t, std::uint64_t) { return false; });
+  auto sent = sender->send(through(ends), [](std::uint64_t, std::uint64_t) { return false; });
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().message(), "interrupted");
 }
