@@ -179,7 +179,12 @@ void report_pass(Outgoing& out, MigratePass pass, bool frozen) {
                                    pass.read >> 20, pass.sent >> 20, pass.took_ms, frozen ? ", stopped" : ""));
 }
 
-void report_dump(Outgoing& out, const MigratePass& pass) {
+void report_dump(Outgoing& out, std::uint64_t sent, std::uint64_t began) {
+  MigratePass pass;
+  pass.kind = "dump";
+  pass.sent = pass.read = sent;
+  pass.took_ms = now_ms() - began;
+  pass.frozen = true;
   out.report.passes.push_back(pass);
   out.ct.reporter.info(fmt::format("Dump: {} MiB sent, {} ms", pass.sent >> 20, pass.took_ms));
 }
@@ -217,14 +222,10 @@ std::string usage_text(const Context& ct) {
 Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
-  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}, {"late", "no"}}}));
-  MigratePass pass;
-  pass.kind = "dump";
-  pass.sent = pass.read = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
+  VZ_TRY(ask(channel, {"dump", {{"durable", out.live ? "no" : "yes"}}}));
+  const auto sent = VZ_TRY(send_dump(channel, default_dump_path(out.ct.host, out.ct.id)));
   VZ_TRY(receive_answer(channel, "dump"));
-  pass.took_ms = now_ms() - began;
-  pass.frozen = true;
-  report_dump(out, pass);
+  report_dump(out, sent, began);
   return {};
 }
 
@@ -232,12 +233,7 @@ Result<> copy_dump(Outgoing& out, FrameChannel& channel) {
 Result<> finish_last_pass(Outgoing& out, FrameChannel& channel, LastPass& last_pass) {
   out.ct.reporter.step("migrate.dump");
   const auto began = now_ms();
-  MigratePass dump;
-  dump.kind = "dump";
-  dump.sent = dump.read = VZ_TRY(last_pass.send_dump(default_dump_path(out.ct.host, out.ct.id)));
-  dump.took_ms = now_ms() - began;
-  dump.frozen = true;
-  report_dump(out, dump);
+  report_dump(out, VZ_TRY(last_pass.send_dump(default_dump_path(out.ct.host, out.ct.id))), began);
   if (!out.sender) return send_pass(out, channel, nullptr, true).map([](const MigratePass&) {});
   if (auto second = VZ_TRY(last_pass.second())) report_pass(out, *second, true);
   return {};

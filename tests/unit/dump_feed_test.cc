@@ -63,7 +63,7 @@ class DumpOnItsWay : public testing::Test {
   }
   void wait_for_file(const std::string& name, const std::string& text) {
     const std::string path = arrived_ + "/images/" + name;
-    for (int i = 0; i < 5000 && read_file(path).value_or("") != text; ++i)
+    for (int i = 0; i < 5000 && read_file(path).value_or("nothing") != text; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_EQ(read_file(path).value_or("nothing"), text) << name << " before the end";
   }
@@ -110,6 +110,7 @@ TEST_F(DumpOnItsWay, WhatIsClosedGoesAtOnce) {
   write("core-3.img", "third");
   wait_for_file("core-2.img", std::string(3u << 20, 'x'));
   wait_for_file("core-3.img", "third");
+  wait_for_file("empty.img", "");
   const auto known = stop();
   EXPECT_EQ(known.size(), 3u) << "core-1.img was there before";
   commit(known);
