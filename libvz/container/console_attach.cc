@@ -2,6 +2,7 @@
 #include "libvz/container/console_attach.h"
 
 #include <chrono>
+#include <optional>
 
 #include "libvz/container/state.h"
 #include "libvz/kernel/console.h"
@@ -12,25 +13,37 @@
 namespace vz {
 namespace {
 
-constexpr auto kAdoptWait = std::chrono::seconds(3);  // a start hands its console to vzd within milliseconds
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
 
-// vzd makes RUN/ID/console.log when it adopts a container, so a new name below RUN or RUN/ID is worth a new try.
+// A start hands its console to vzd within milliseconds of the state that says "running"; a machine that swaps, within
+// seconds.
+constexpr auto kAdoptWait = std::chrono::seconds(10);
+constexpr milliseconds kAgain(50);  // a console.log of an earlier start is no new name when vzd adopts
+
+// vzd makes RUN/ID/console.log when it adopts a container, so a new name below RUN or RUN/ID is worth a new try. Other
+// names appear there during a start, too: only time says that nobody will adopt what runs.
 Result<ConsoleLease> wait_for_console(const Host& host, Ctid id, Reporter& reporter) {
   const std::string& run = host.paths().run;
   VZ_TRY(make_dirs(run, 0755));
   DirWatch watch = VZ_TRY(DirWatch::create());
   VZ_TRY(watch.add(run));
-  bool said = false, waited_for_vzd = false;
+  bool said = false;
+  std::optional<Clock::time_point> give_up;
   for (;;) {
     if (exists(host.run_dir(id))) (void)watch.add(host.run_dir(id));
     auto lease = vzd_console(run, id);
     if (lease || lease.error().code() != Code::not_running) return lease;
-    bool running = VZ_TRY(running_state(host, id)).has_value();
-    if (running && waited_for_vzd) return lease;
-    if (!running && !said) reporter.info("Container is not running, waiting for its start (Ctrl-C to give up)");
-    said = said || !running;
-    waited_for_vzd = running;
-    VZ_TRY(watch.wait(running ? std::optional<std::chrono::milliseconds>(kAdoptWait) : std::nullopt));
+    if (VZ_TRY(running_state(host, id))) {
+      if (!give_up) give_up = Clock::now() + kAdoptWait;
+      if (Clock::now() >= *give_up) return lease;
+      VZ_TRY(watch.wait(kAgain));
+      continue;
+    }
+    give_up.reset();
+    if (!said) reporter.info("Container is not running, waiting for its start (Ctrl-C to give up)");
+    said = true;
+    VZ_TRY(watch.wait(std::nullopt));
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -142,15 +143,32 @@ bool went_away(const Error& e) {
   return e.sys_errno() == EPIPE || e.sys_errno() == ECONNRESET || e.sys_errno() == ENOTCONN;
 }
 
-// Gives descriptors to vzd, which is started when it does not run.
-Result<> hand_over(const std::string& run_dir, VzdOp op, Ctid id, const std::vector<int>& fds) {
+// Asks vzd, which is started when it does not run. The connection is the caller's: vzd drops what it holds for one that
+// ends.
+Result<UniqueFd> ask_started(const std::string& run_dir, VzdOp op, Ctid id, const std::vector<int>& fds) {
   // Twice: an idle vzd may end between our connect and its accept.
   for (int attempt = 0;; ++attempt) {
     UniqueFd sock = VZ_TRY(connect_daemon(run_dir, true));
     auto reply = ask(sock, op, id, fds);
-    if (reply) return {};
+    if (reply) return sock;
     if (attempt == 1 || !went_away(reply.error())) return fail(std::move(reply).error());
   }
+}
+
+struct Answer {
+  UniqueFd sock;
+  Message message;
+};
+
+// Nothing when no vzd runs, or when it ends while we ask.
+Result<std::optional<Answer>> ask_running(const std::string& run_dir, VzdOp op, Ctid id) {
+  auto sock = connect_daemon(run_dir, false);
+  if (!sock && nobody_listens(sock.error())) return std::nullopt;
+  if (!sock) return fail(std::move(sock).error());
+  auto message = ask(*sock, op, id, {});
+  if (!message && went_away(message.error())) return std::nullopt;
+  if (!message) return fail(std::move(message).error());
+  return Answer{*std::move(sock), *std::move(message)};
 }
 
 }  // namespace
@@ -159,33 +177,30 @@ Result<> vzd_adopt(const std::string& run_dir, Ctid id, const UniqueFd& console_
   std::vector<int> fds;
   if (console_master) fds.push_back(console_master.get());
   fds.push_back(init_pidfd.get());
-  return hand_over(run_dir, VzdOp::adopt, id, fds);
+  VZ_TRY(ask_started(run_dir, VzdOp::adopt, id, fds));
+  return {};
 }
 
 Result<> vzd_quota(const std::string& run_dir, Ctid id, const UniqueFd& listener) {
-  return hand_over(run_dir, VzdOp::quota, id, {listener.get()});
+  VZ_TRY(ask_started(run_dir, VzdOp::quota, id, {listener.get()}));
+  return {};
 }
 
 Result<ConsoleLease> vzd_console(const std::string& run_dir, Ctid id) {
-  auto sock = connect_daemon(run_dir, false);
-  if (!sock) {
-    if (!nobody_listens(sock.error())) return fail(std::move(sock).error());
+  std::optional<Answer> answer = VZ_TRY(ask_running(run_dir, VzdOp::console, id));
+  if (!answer)
     return fail(Error(Code::not_running, "container " + id.str() + " has no console: vzd does not run")
                     .with_hint("a container's console comes back with its next start"));
-  }
-  Message reply = VZ_TRY(ask(*sock, VzdOp::console, id, {}));
-  if (reply.fds.size() != 1) return fail(Code::system, "vzd sent no console of container " + id.str());
+  if (answer->message.fds.size() != 1) return fail(Code::system, "vzd sent no console of container " + id.str());
   ConsoleLease lease;
-  lease.master = std::move(reply.fds[0]);
-  lease.lease = std::move(*sock);
+  lease.master = std::move(answer->message.fds[0]);
+  lease.lease = std::move(answer->sock);
   // Nobody writes to the log while we have the lease.
   if (auto log = read_file(run_dir + "/" + id.str() + "/console.log")) lease.backlog = std::move(*log);
   return lease;
 }
 
-void vzd_sample(const std::string& run_dir) {
-  if (auto sock = connect_daemon(run_dir, false)) (void)ask(*sock, VzdOp::sample, Ctid(0), {});
-}
+void vzd_sample(const std::string& run_dir) { (void)ask_running(run_dir, VzdOp::sample, Ctid(0)); }
 
 Result<std::map<std::string, UniqueFd>> vzd_yield(const std::string& run_dir) {
   UniqueFd sock = VZ_TRY(connect_daemon(run_dir, false));
@@ -202,14 +217,10 @@ Result<std::map<std::string, UniqueFd>> vzd_yield(const std::string& run_dir) {
 }
 
 Result<UniqueFd> vzd_hold(const std::string& run_dir, Ctid id, bool start) {
-  auto sock = connect_daemon(run_dir, start);
-  if (!sock) {
-    // No vzd, nothing to hold off: an empty fd is a valid hold.
-    if (nobody_listens(sock.error())) return UniqueFd();
-    return sock;
-  }
-  VZ_TRY(ask(*sock, VzdOp::hold, id, {}));
-  return sock;
+  if (start) return ask_started(run_dir, VzdOp::hold, id, {});
+  std::optional<Answer> answer = VZ_TRY(ask_running(run_dir, VzdOp::hold, id));
+  if (!answer) return UniqueFd();  // nothing to hold off: an empty fd is a valid hold
+  return std::move(answer->sock);
 }
 
 }  // namespace vz

@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -225,6 +226,29 @@ class Terminals(vzhost.HostTest):
             tty.expect("Attached to the console")
             vzctl("stop", ctid, "--fast", check=0)
             tty.expect("The container ended")
+            self.assertEqual(tty.wait(), 0)
+
+    def test_console_of_a_container_that_vzd_has_not_yet_adopted(self):
+        """It runs some milliseconds before that. Names that appear in the run directory meanwhile do not end the wait."""
+        ctid = self.create(diskspace="16M")
+        with Terminal([vzhost.BIN / "vzctl", "console", ctid]) as tty:
+            tty.expect("waiting for its start")
+            environment = {**os.environ, "VZ_FAULT_STOP": "start.adopt"}
+            with subprocess.Popen([vzhost.BIN / "vzctl", "start", str(ctid)], env=environment, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL) as starting:
+                try:
+                    os.waitid(os.P_PID, starting.pid, os.WSTOPPED | os.WNOWAIT)
+                    name = pathlib.Path("/run/vz/other")
+                    for _ in range(10):
+                        name.touch()
+                        name.unlink()
+                        with self.assertRaisesRegex(AssertionError, "not shown: "):
+                            tty.expect("Attached|does not run", timeout=0.1)
+                finally:
+                    starting.send_signal(signal.SIGCONT)
+                self.assertEqual(starting.wait(60), 0)
+            tty.expect("Attached to the console")
+            vzctl("stop", ctid, "--fast", check=0)
             self.assertEqual(tty.wait(), 0)
 
     def test_console_wait_is_given_up_by_ctrl_c(self):
