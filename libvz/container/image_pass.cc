@@ -43,13 +43,14 @@ Result<> PassOutbox::finish() {
   return {};
 }
 
-Result<MigratePass> send_image_pass(PassOutbox& outbox, ImageSender& sender, const ImageProgress& progress) {
+Result<MigratePass> send_image_pass(PassOutbox& outbox, ImageSender& sender, const ImageProgress& progress,
+                                    const ImageParts& parts) {
   const auto began = monotonic_ns();
   const auto through = [&](std::uint8_t type, std::string_view head, std::string_view data) {
     return outbox.send(type, head, data);
   };
   MigratePass pass;
-  auto delta = VZ_TRY(sender.send(through, progress));
+  auto delta = VZ_TRY(sender.send(through, progress, parts));
   VZ_TRY(outbox.finish());
   pass.read = delta.read;
   pass.sent = delta.sent;

@@ -34,6 +34,7 @@ class PassOutbox {
   std::size_t kept_bytes_ = 0;
 };
 
-Result<MigratePass> send_image_pass(PassOutbox& outbox, ImageSender& sender, const ImageProgress& progress);
+Result<MigratePass> send_image_pass(PassOutbox& outbox, ImageSender& sender, const ImageProgress& progress,
+                                    const ImageParts& parts);
 
 }  // namespace vz

@@ -73,19 +73,29 @@ Result<> ImageScan::tell_chunk(const ImageSink& sink, std::uint64_t index, Delta
   return {};
 }
 
-Result<DeltaPass> ImageScan::pass(const ImageSink& sink, const ImageProgress& progress) {
-  DeltaPass pass;
-  std::uint64_t index = 0;
-  while (index < told_.size()) {
+Result<> ImageScan::tell_chunks(const ImageSink& sink, const ImageProgress& progress, Extent chunks, DeltaPass& pass) {
+  std::uint64_t index = chunks.begin;
+  while (index < chunks.end) {
     auto extent = VZ_TRY(next_data(fd_, index * kImageChunk));
-    const std::uint64_t begin = extent ? extent->begin / kImageChunk : told_.size();
+    const std::uint64_t begin = extent ? std::min(extent->begin / kImageChunk, chunks.end) : chunks.end;
     for (; index < begin; ++index) VZ_TRY(tell_hole(sink, index));
-    const std::uint64_t end =
-        extent ? std::min<std::uint64_t>((extent->end + kImageChunk - 1) / kImageChunk, told_.size()) : index;
+    const std::uint64_t end = extent ? std::min((extent->end + kImageChunk - 1) / kImageChunk, chunks.end) : index;
     for (; index < end; ++index) {
       VZ_TRY(tell_chunk(sink, index, pass));
       if (!progress(index * kImageChunk, size_)) return fail(Code::io, "interrupted");
     }
+  }
+  return {};
+}
+
+Result<DeltaPass> ImageScan::pass(const ImageSink& sink, const ImageProgress& progress, const ImageParts& parts) {
+  DeltaPass pass;
+  std::uint64_t next = 0;  // a chunk may be in two parts
+  for (const auto& part : parts ? *parts : std::vector<Extent>{{0, size_}}) {
+    const Extent chunks{std::max(next, part.begin / kImageChunk),
+                        std::min<std::uint64_t>((part.end + kImageChunk - 1) / kImageChunk, told_.size())};
+    VZ_TRY(tell_chunks(sink, progress, chunks, pass));
+    next = std::max(next, chunks.end);
   }
   return pass;
 }

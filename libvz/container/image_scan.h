@@ -2,17 +2,20 @@
 // An image that changes while it is read: passes, of which each tells the chunks that differ from what was told last.
 //
 // Changes are found by hashing every chunk that is not a hole: no support of the kernel or of the layout below is
-// needed, at the price of reading the image once per pass (from the page cache for what changed just now). XXH3 has 128
+// needed, at the price of reading the image once per pass (from the page cache for what changed just now). Who knows
+// where to look (BlockChanges) has only that read. XXH3 has 128
 // bits; who could make two chunks with one hash is the container, which would damage its own image.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <vz/error.h>
+#include "libvz/kernel/sparse_file.h"
 
 namespace vz {
 
@@ -38,6 +41,8 @@ struct ImageSink {
   std::function<Result<>(std::uint64_t offset, std::string_view data)> block;
   std::function<Result<>(std::uint64_t offset, std::uint64_t length)> hole;
 };
+// What a pass looks through, in ascending order; nullopt: everything.
+using ImageParts = std::optional<std::vector<Extent>>;
 // Bytes read, bytes of the file; false cancels (Code::io).
 using ImageProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
@@ -46,13 +51,14 @@ class ImageScan {
   // `fd` is borrowed; its size must stay the same. `known`: what was told before, by an earlier scan; empty: the other
   // has a file of holes.
   static Result<ImageScan> open(int fd, std::vector<ChunkHash> known = {});
-  Result<DeltaPass> pass(const ImageSink& sink, const ImageProgress& progress);
+  Result<DeltaPass> pass(const ImageSink& sink, const ImageProgress& progress, const ImageParts& parts = {});
   std::uint64_t size() const { return size_; }
   const std::vector<ChunkHash>& hashes() const { return told_; }
 
  private:
   ImageScan(int fd, std::uint64_t size, std::vector<ChunkHash> told) : fd_(fd), size_(size), told_(std::move(told)) {}
   Result<> tell_chunk(const ImageSink& sink, std::uint64_t index, DeltaPass& pass);
+  Result<> tell_chunks(const ImageSink& sink, const ImageProgress& progress, Extent chunks, DeltaPass& pass);
   Result<> tell_hole(const ImageSink& sink, std::uint64_t index);
 
   int fd_;

@@ -15,9 +15,10 @@ std::optional<std::uint64_t> writes_of(const std::string& device) {
 
 }  // namespace
 
-Result<MigratePass> LastPass::pass(std::future<bool> free) {
+Result<MigratePass> LastPass::pass(std::future<bool> free, const ImageParts& parts) {
   PassOutbox outbox(channel_, std::move(free));
-  return send_image_pass(outbox, *sender_, [this](std::uint64_t, std::uint64_t) { return go_on_(); });
+  return send_image_pass(
+      outbox, *sender_, [this](std::uint64_t, std::uint64_t) { return go_on_(); }, parts);
 }
 
 Result<> LastPass::begin(const UniqueFd& images, ImageSender* sender) {
@@ -27,8 +28,10 @@ Result<> LastPass::begin(const UniqueFd& images, ImageSender* sender) {
   stop_ = VZ_TRY(EventCounter::create());
   first_.reset();
   writes_ = writes_of(device_);
-  work_ = std::async(std::launch::async, [this]() -> Result<> {
-    if (sender_) first_ = VZ_TRY(pass({}));
+  // Now, and not beside CRIU, which writes, too.
+  const ImageParts parts = sender_ ? sender_->next_parts(/*quiet=*/true) : std::nullopt;
+  work_ = std::async(std::launch::async, [this, parts]() -> Result<> {
+    if (sender_) first_ = VZ_TRY(pass({}, parts));
     return feed_->run(stop_);
   });
   return {};
@@ -45,7 +48,8 @@ Result<> LastPass::written() {
   if (!first_ || (writes_ && writes_of(device_) == writes_)) return {};
   clear_.emplace();
   second_ =
-      std::async(std::launch::async, [this, free = clear_->get_future()]() mutable { return pass(std::move(free)); });
+      std::async(std::launch::async, [this, parts = sender_->next_parts(/*quiet=*/true),
+                                      free = clear_->get_future()]() mutable { return pass(std::move(free), parts); });
   return {};
 }
 

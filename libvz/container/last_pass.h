@@ -43,7 +43,7 @@ class LastPass {
   void drop();
 
  private:
-  Result<MigratePass> pass(std::future<bool> free);
+  Result<MigratePass> pass(std::future<bool> free, const ImageParts& parts);
   Result<> end_work();
 
   FrameChannel& channel_;

@@ -44,6 +44,7 @@
 #include "libvz/kernel/file.h"
 #include "libvz/kernel/hardware.h"
 #include "libvz/kernel/hostinfo.h"
+#include "libvz/kernel/loopdev.h"
 #include "libvz/kernel/mount.h"
 #include "libvz/kernel/namespace.h"
 #include "libvz/kernel/sparse_file.h"
@@ -195,7 +196,8 @@ Result<MigratePass> send_pass(Outgoing& out, FrameChannel& channel, ImageSender*
     return !out.ct.reporter.cancelled();
   };
   PassOutbox outbox(channel);
-  auto pass = VZ_TRY(sender ? send_image_pass(outbox, *sender, progress) : files_pass(out, channel));
+  auto pass = VZ_TRY(sender ? send_image_pass(outbox, *sender, progress, sender->next_parts(frozen))
+                            : files_pass(out, channel));
   report_pass(out, pass, frozen);
   return pass;
 }
@@ -298,10 +300,19 @@ Result<> send_rest(Outgoing& out, FrameChannel& channel, const char* request_nam
   return {};
 }
 
+// So that the passes after the first, of which one or two are in the pause, need not read the whole image.
+void watch_writes(Outgoing& out) {
+  auto state = running_state(out.ct.host, out.ct.id);
+  if (!state || !*state || !loop_serves((*state)->root_device, image_path(out.ct.private_path))) return;
+  if (auto watched = out.sender->watch((*state)->root_device); !watched)
+    out.ct.reporter.debug("each pass reads the whole image: " + watched.error().message());
+}
+
 Result<> copy_before(Outgoing& out, FrameChannel& channel) {
   VZ_TRY(ask(channel, describe(out, "begin")));
   if (out.journal.is_shared()) return {};
   if (out.layout == Layout::image) out.sender.emplace(VZ_TRY(ImageSender::open(out.image.get())));
+  if (out.live && out.sender) watch_writes(out);
   if (out.running && out.sender) VZ_TRY(copy_while_it_runs(out, channel, *out.sender));
   return {};
 }

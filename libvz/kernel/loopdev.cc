@@ -119,15 +119,32 @@ Result<std::string> find_loop(const std::string& image_path, bool read_only_too)
   return std::string();
 }
 
-// Documentation/block/stat.rst
-Result<std::uint64_t> finished_writes(const std::string& device) {
-  constexpr std::size_t kWrites = 4, kInFlight = 8, kDiscards = 11;
+namespace {
+
+// The numbers of /sys/block/*/stat, by their place in it: Documentation/block/stat.rst.
+enum Counted : std::size_t { writes = 4, sectors_written = 6, in_flight = 8, discards = 11, sectors_discarded = 13 };
+
+Result<std::vector<std::uint64_t>> block_counts(const std::string& device) {
   const std::string dir = "/sys/class/block/" + device.substr(device.rfind('/') + 1);
   const auto counted = VZ_TRY(read_file(dir + "/queue/iostats"));
-  const auto fields = split_blank(VZ_TRY(read_file(dir + "/stat")));
-  if (trim(counted) != "1" || fields.size() <= kDiscards || fields[kInFlight] != "0")
-    return fail(Code::unsupported, "the writes of " + device + " are not known");
-  return VZ_TRY(parse_u64(fields[kWrites])) + VZ_TRY(parse_u64(fields[kDiscards]));
+  std::vector<std::uint64_t> out;
+  for (const auto& field : split_blank(VZ_TRY(read_file(dir + "/stat")))) out.push_back(VZ_TRY(parse_u64(field)));
+  if (trim(counted) != "1" || out.size() <= sectors_discarded)
+    return fail(Code::unsupported, "the writes of " + device + " are not counted");
+  return out;
+}
+
+}  // namespace
+
+Result<std::uint64_t> finished_writes(const std::string& device) {
+  const auto counts = VZ_TRY(block_counts(device));
+  if (counts[in_flight] != 0) return fail(Code::unsupported, "writes of " + device + " are under way");
+  return counts[writes] + counts[discards];
+}
+
+Result<std::uint64_t> written_sectors(const std::string& device) {
+  const auto counts = VZ_TRY(block_counts(device));
+  return counts[sectors_written] + counts[sectors_discarded];
 }
 
 }  // namespace vz

@@ -22,6 +22,8 @@ Result<std::string> find_loop(const std::string& image_path, bool read_only_too 
 // Writes and discards that this device has done since it was made. Code::unsupported while some are under way, and
 // where nobody counts them (/sys/block/*/queue/iostats).
 Result<std::uint64_t> finished_writes(const std::string& device);
+// Sectors of 512 bytes that were written or discarded since it was made. Code::unsupported where nobody counts them.
+Result<std::uint64_t> written_sectors(const std::string& device);
 // Is it `image_path` that this device is on at the moment?
 bool loop_serves(const std::string& device, const std::string& image_path);
 

@@ -596,6 +596,88 @@ class Network(LiveTest):
         self.assertHere(ctid, running=True)
 
 
+class Disk(LiveTest):
+    """What is written to the image while it goes: only that is looked at again, and all of it arrives."""
+    BLOCKS = 200
+    # Block after block of a large file gets the number of its last write, which is logged when it is on the disk.
+    WRITER = ("i=0; while [ ! -e /stop ]; do i=$((i+1)); n=$((i*37%%%d)); yes $n $i | head -c 65536 | "
+              "dd of=/blocks bs=64k seek=$n conv=notrunc 2>/dev/null; sync; echo $n $i >>/log; done; sync; touch /stopped" % BLOCKS)
+
+    def make_writer(self):
+        ctid = self.make("--ram", "64M", "--swap", "0", diskspace="256M")
+        vzctl("start", ctid, check=0)
+        self.inside(ctid, f"dd if=/dev/urandom of=/rest bs=1M count=60 2>/dev/null; dd if=/dev/zero of=/blocks bs=64k count={self.BLOCKS} "
+                          "2>/dev/null; sync")
+        self.rest = self.inside(ctid, "md5sum /rest").split()[0]
+        self.inside(ctid, f"({self.WRITER}) >/dev/null 2>&1 &")
+        vzhost.wait_for(lambda: self.written(vzctl, ctid) > self.BLOCKS, what="a write of each block")
+        return ctid
+
+    @staticmethod
+    def written(call, ctid):
+        return int((call("exec2", ctid, "tail -n 1 /log").out.split() or [0, 0])[1])
+
+    def check(self, call, ctid):
+        before = self.written(call, ctid)
+        vzhost.wait_for(lambda: self.written(call, ctid) > before + 5, what="more writes")
+        call("exec2", ctid, "touch /stop", check=0)
+        vzhost.wait_for(lambda: call("exec2", ctid, "test -e /stopped").rc == 0, what="the writer's end")
+        last = dict(line.split() for line in call("exec2", ctid, "cat /log", check=0).out.splitlines())
+        blocks = call("exec2", ctid, "cat /blocks", check=0).out
+        self.assertEqual(len(blocks), self.BLOCKS * 65536)
+        for n in range(self.BLOCKS):
+            want = f"{n} {last[str(n)]}\n"
+            block = blocks[n * 65536:(n + 1) * 65536]
+            self.assertEqual(block, (want * (65536 // len(want) + 1))[:65536], f"block {n}")
+        self.assertEqual(call("exec2", ctid, "md5sum /rest", check=0).out.split()[0], self.rest)
+        call("exec2", ctid, "rm /stop /stopped", check=0)
+
+    @staticmethod
+    def disk_passes(report):
+        return [p for p in report["passes"] if p["kind"] not in ("memory", "dump")]
+
+    def test_only_what_was_written_is_looked_at_again(self):
+        ctid = self.make_writer()
+        for i, (call, there, options) in enumerate(self.ways()):
+            passes = self.disk_passes(call("migrate", ctid, *options, "--live", "--json", check=0).json())
+            print(f"# MiB read: {[p['read'] / MIB for p in passes]}", flush=True)
+            self.assertGreater(passes[0]["read"], 72 * MIB)
+            self.assertTrue(any(p["stopped"] for p in passes), passes)
+            for p in passes[1:]:
+                self.assertLess(p["read"], 40 * MIB, passes)
+            self.check(there, ctid)
+            if i == 0:
+                there("exec2", ctid, f"({self.WRITER}) >/dev/null 2>&1 &", check=0)
+                vzhost.wait_for(lambda: self.written(there, ctid) > self.BLOCKS, what="a write of each block")
+        vzctl("stop", ctid, "--fast", check=0)
+        image = f"/var/lib/vz/private/{ctid}/root.img"
+        self.assertRc(run(["e2fsck", "-fn", image]), 0)
+
+    def test_what_was_not_seen_is_found(self):
+        """The device's own count differs from what was seen of it: all is looked at while it stands still."""
+        ctid = self.make_writer()
+        device = json.loads(pathlib.Path(f"/run/vz/{ctid}/state.json").read_text())["root_device"]
+        counted = pathlib.Path("/sys/block") / pathlib.Path(device).name / "queue/iostats"
+        self.addCleanup(counted.write_text, "1")
+        argv = [VZCTL, "migrate", str(ctid), "b", "--transport", self.b.transport(), "--live", "--json"]
+        with tempfile.TemporaryFile("w+") as said:
+            with subprocess.Popen(argv, env={**os.environ, "VZ_FAULT_STOP": "migrate.pass:2"}, stdin=subprocess.DEVNULL,
+                                  stdout=said, stderr=subprocess.DEVNULL) as moving:
+                os.waitid(os.P_PID, moving.pid, os.WSTOPPED | os.WNOWAIT)
+                counted.write_text("0")
+                before = self.written(vzctl, ctid)
+                vzhost.wait_for(lambda: self.written(vzctl, ctid) > before + 5, what="writes that nobody counts")
+                counted.write_text("1")
+                moving.send_signal(signal.SIGCONT)
+                self.assertEqual(moving.wait(180), 0)
+            said.seek(0)
+            passes = self.disk_passes(json.load(said))
+        print(f"# MiB read: {[p['read'] / MIB for p in passes]}", flush=True)
+        self.assertLess(passes[1]["read"], 40 * MIB, passes)
+        self.assertGreater(next(p for p in passes if p["stopped"])["read"], 72 * MIB, passes)
+        self.check(self.b.vzctl, ctid)
+
+
 class Memory(LiveTest):
     """Memory is sent ahead while the container runs; not one page is an old one afterwards."""
 

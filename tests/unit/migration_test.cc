@@ -293,11 +293,12 @@ class ImageDelta : public testing::Test {
       return ends.a.send(type, head, data);
     };
   }
-  DeltaPass pass(ImageSender& sender) {
+  DeltaPass pass(ImageSender& sender, const ImageParts& parts = {}) {
     Ends ends = make_ends();
     Result<std::uint64_t> received = 0;
     std::thread other([&] { received = receive_image(ends.b, to_.get(), kSize); });
-    auto sent = sender.send(through(ends), [](std::uint64_t, std::uint64_t) { return true; });
+    auto sent = sender.send(
+        through(ends), [](std::uint64_t, std::uint64_t) { return true; }, parts);
     EXPECT_TRUE(ends.a.send(kEnd, ""));
     other.join();
     EXPECT_TRUE(sent && received);
@@ -320,6 +321,54 @@ TEST_F(ImageDelta, SendsDataOnceAndChangesAfterwards) {
   fill(7, 'd');
   EXPECT_EQ(pass(*sender).sent, 2 * ImageSender::kChunk);
   EXPECT_EQ(content(to_), content(from_));
+}
+
+TEST_F(ImageDelta, LooksOnlyWhereItIsTold) {
+  constexpr std::uint64_t kChunk = ImageSender::kChunk;
+  for (std::uint64_t i = 0; i < 10; ++i) fill(i, 'a');
+  auto sender = ImageSender::open(from_.get());
+  ASSERT_TRUE(sender);
+  pass(*sender);
+  fill(2, 'b');
+  fill(5, 'c');
+  ASSERT_TRUE(punch_hole(from_.get(), 8 * kChunk, kChunk));
+  ASSERT_TRUE(write_at(from_.get(), kSize - 3, "end"));
+  // Two parts in one chunk; one beyond a hole; the last chunk, which is short.
+  auto part = pass(*sender, {{{2 * kChunk + 512, 2 * kChunk + 1024},
+                              {2 * kChunk + 2048, 3 * kChunk},
+                              {8 * kChunk, 9 * kChunk},
+                              {kSize - 512, kSize}}});
+  EXPECT_EQ(part.read, kChunk + 4096);
+  EXPECT_EQ(part.sent, kChunk + 4096);
+  EXPECT_NE(content(to_), content(from_)) << "chunk 5 was not looked at";
+  EXPECT_EQ(pass(*sender, std::vector<Extent>{}).read, 0u);
+  EXPECT_EQ(pass(*sender, {{{5 * kChunk, 6 * kChunk}}}).sent, kChunk);
+  EXPECT_EQ(content(to_), content(from_));
+  EXPECT_EQ(pass(*sender).sent, 0u);
+}
+
+TEST(BlockEvent, IsReadFromItsFormat) {
+  const std::string format =
+      "name: block_rq_complete\nID: 2107\nformat:\n"
+      "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\n"
+      "\tfield:dev_t dev;\toffset:8;\tsize:4;\tsigned:0;\n"
+      "\tfield:sector_t sector;\toffset:16;\tsize:8;\tsigned:0;\n"
+      "\tfield:unsigned int nr_sector;\toffset:24;\tsize:4;\tsigned:0;\n"
+      "\tfield:char rwbs[10];\toffset:34;\tsize:10;\tsigned:0;\n\n"
+      "print fmt: \"%d,%d\", REC->dev; REC->sector; REC->nr_sector\n";
+  auto layout = parse_block_event(format);
+  ASSERT_TRUE(layout);
+  EXPECT_EQ(layout->device, 8);
+  EXPECT_EQ(layout->sector, 16);
+  EXPECT_EQ(layout->sectors, 24);
+  EXPECT_EQ(layout->operation, 34);
+  auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = format;
+    return text.replace(text.find(from), from.size(), to);
+  };
+  for (const auto& text : {std::string(), with("nr_sector;", "count;"), with("offset:16", "offset:17"),
+                           with("size:8", "size:4"), with("offset:8;", "offset:x;"), with("offset:34", "offset:99999")})
+    EXPECT_FALSE(parse_block_event(text)) << text;
 }
 
 TEST_F(ImageDelta, HolesStayAndBecomeHoles) {
@@ -356,7 +405,7 @@ TEST_F(ImageDelta, StopsWhenItIsToldTo) {
   fill(1, 'x');
   Ends ends = make_ends();
   auto sender = ImageSender::open(from_.get());
-  auto sent = sender->send(through(ends), [](std::uint64_t, std::uint64_t) { return false; });
+  auto sent = sender->send(through(ends), [](std::uint64_t, std::uint64_t) { return false; }, {});
   ASSERT_FALSE(sent);
   EXPECT_EQ(sent.error().message(), "interrupted");
 }
