@@ -2,6 +2,7 @@
 // Documentation/trace/events.rst; block/blk-mq.c: a request's sectors are traced just before they are counted.
 #include "libvz/kernel/block_changes.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include <fcntl.h>
